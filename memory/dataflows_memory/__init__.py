@@ -1,0 +1,1 @@
+"""A memory for agents on top of dataflows-sdk; nothing public yet (see memory/README.md)."""
