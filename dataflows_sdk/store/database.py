@@ -1,0 +1,262 @@
+"""A PostgreSQL database: is it fit, is its schema up to date, and plain reads from any thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from dataflows_sdk.errors import (
+    StoreError,
+    StoreExtensionError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from dataflows_sdk.store.migrations import migrate
+from dataflows_sdk.store.sqlfiles import statement, statements
+
+T = TypeVar("T")
+Connection = psycopg.Connection[Any]
+
+OLDEST = 140000
+#: for the engine's own connections: its statements are known, their plans need not be guessed again, and with small
+#: tables' statistics a plan must not fall back to reading a table that has grown since
+ENGINE_SETTINGS = {
+    "application_name": "dataflows",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+_MAX_IDLE = 4
+
+
+class Database:
+    """Connections to one database. Thread-safe.
+
+    Args:
+        url: a PostgreSQL URL or libpq connection string.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parameters = conninfo_to_dict(url)
+        except psycopg.Error as error:
+            raise StoreUnavailableError(
+                f"{url!r} is no PostgreSQL address ({str(error).strip()}); "
+                'write connect("postgresql://user:password@host:5432/database")'
+            ) from None
+        parameters.setdefault("application_name", "dataflows")
+        self.conninfo = make_conninfo("", **parameters)
+        self._name = (
+            f"{parameters.get('host', 'localhost')}:{parameters.get('port', 5432)}/{parameters.get('dbname', '')}"
+        )
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._closed = False
+        #: the server's version, 180004 for 18.4
+        self.server_version = 0
+        #: whether the extension `vector` is there
+        self.vector = False
+
+    def __repr__(self) -> str:
+        return f"<Database {self._name}>"
+
+    # --- is it fit ---------------------------------------------------------------------------------------
+
+    def prepare(self, *, vector: bool | None = None) -> tuple[datetime, float]:
+        """Check the server and bring the schema up to date.
+
+        Args:
+            vector: True to insist on the extension `vector`; None to make it where that is possible.
+
+        Returns:
+            The server's time, and the seconds its answer took.
+
+        Raises:
+            StoreUnavailableError, StoreVersionError, StoreExtensionError, SchemaVersionError.
+        """
+        with self.connection() as connection:
+            self._check(connection)
+            migrate(connection)
+            self.vector = self._vector(connection, vector)
+            # Last, because the clock counts from here.
+            begun = time.monotonic()
+            row = connection.execute(statement("schema", "server")).fetchone()
+            rtt = time.monotonic() - begun
+        assert row is not None
+        return row[3], rtt
+
+    def _check(self, connection: Connection) -> None:
+        row = connection.execute(statement("schema", "server")).fetchone()
+        assert row is not None
+        self.server_version, shown, standby, _ = row
+        if self.server_version < OLDEST:
+            raise StoreVersionError(f"{self._name} runs PostgreSQL {shown}; dataflows needs version 14 or later")
+        if standby:
+            raise StoreError(f"{self._name} is a read-only standby; connect to the primary")
+
+    def _vector(self, connection: Connection, wanted: bool | None) -> bool:
+        there, available = connection.execute(statement("schema", "have_vector")).fetchone() or (False, False)
+        if there or wanted is False:
+            return bool(there)
+        if available:
+            try:
+                connection.execute(statement("schema", "create_vector"))
+                return True
+            except psycopg.errors.InsufficientPrivilege:
+                if wanted:
+                    raise StoreExtensionError(
+                        f"the extension `vector` is not installed in {self._name} and this role may not create it; "
+                        "as an administrator: create extension vector"
+                    ) from None
+                return False
+            except psycopg.errors.UniqueViolation:
+                return True  # another process made it at the same moment
+        if wanted:
+            raise StoreExtensionError(
+                f"{self._name} has no extension `vector`; install pgvector on that server "
+                "(for example the package postgresql-17-pgvector), or use connect() without an address, which brings it"
+            )
+        return False
+
+    # --- connections -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in autocommit mode; it goes back to the pool unless it broke.
+
+        Raises:
+            StoreUnavailableError: nobody answers.
+        """
+        connection = self._take()
+        try:
+            yield connection
+        except BaseException:
+            if connection.closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                connection.close()
+            raise
+        finally:
+            self._give(connection)
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailableError("the context is closed")
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.closed:
+                    return connection
+        return self.open()
+
+    def open(self) -> Connection:
+        """A new connection of the caller's own."""
+        try:
+            connection = psycopg.connect(self.conninfo, autocommit=True, connect_timeout=10)
+            connection.execute("set timezone to 'UTC'")
+        except psycopg.OperationalError as error:
+            raise StoreUnavailableError(
+                f"PostgreSQL does not answer at {self._name}: {_line(error)}; is it running, and is the address "
+                "right? connect() without an address starts one of its own"
+            ) from error
+        return connection
+
+    def _give(self, connection: Connection) -> None:
+        with self._lock:
+            if not self._closed and not connection.closed and len(self._idle) < _MAX_IDLE:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close what is idle; connections in use close when they come back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    # --- statements --------------------------------------------------------------------------------------
+
+    def read(self, file: str, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a named statement and give its rows; once more on a new connection when an idle one had broken."""
+        try:
+            return self._read(file, name, parameters)
+        except psycopg.OperationalError:
+            with self._lock:
+                idle, self._idle = self._idle, []
+            for connection in idle:
+                connection.close()
+            try:
+                return self._read(file, name, parameters)
+            except psycopg.OperationalError as error:
+                raise StoreUnavailableError(f"PostgreSQL does not answer at {self._name}: {error}") from error
+
+    def _read(self, file: str, name: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self.connection() as connection:
+            cursor = psycopg.RawCursor(connection)
+            cursor.execute(statement(file, name), parameters)
+            return cursor.fetchall() if cursor.description is not None else []
+
+    @staticmethod
+    def run(connection: Connection, file: str, name: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a named statement on a connection of the caller's own."""
+        cursor = psycopg.RawCursor(connection)
+        cursor.execute(statement(file, name), parameters)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def fenced(
+        self,
+        work: Callable[[Connection], T],
+        record: Callable[[T], list[tuple[str, Sequence[Any]]]],
+        refused: Callable[[], BaseException],
+        arrived: Callable[[Connection], bool],
+    ) -> T:
+        """Run *work* in a transaction that also writes its record and commits only if the run is still ours.
+
+        Args:
+            work: gets the connection; its SQL is part of the transaction.
+            record: from the work's value, the named statements of ``journal.sql`` to run in the same transaction.
+            refused: makes the exception when ``fence`` says that the run is no longer ours.
+            arrived: whether the record is there, asked when the connection broke during the commit.
+        """
+        value: list[T] = []
+        try:
+            with self.connection() as connection, connection.transaction():
+                value.append(work(connection))
+                for name, parameters in record(value[0]):
+                    cursor = psycopg.RawCursor(connection)
+                    cursor.execute(statement("journal", name), parameters)
+                    if name == "fence" and cursor.fetchall():
+                        raise refused()
+        except psycopg.OperationalError as error:
+            if not value or not self._arrived(arrived):
+                raise
+            del error
+        return value[0]
+
+    def _arrived(self, arrived: Callable[[Connection], bool]) -> bool:
+        for attempt in range(8):
+            try:
+                with self.connection() as connection:
+                    return arrived(connection)
+            except (psycopg.OperationalError, StoreUnavailableError):
+                time.sleep(min(2.0, 0.05 * 2**attempt))
+        return False
+
+
+def engine_statements() -> dict[str, str]:
+    """What the engine's pipelined connections may run."""
+    return {**statements("journal"), **statements("claim")}
+
+
+def _line(error: Exception) -> str:
+    """One line of a message; those of libpq come in several."""
+    return " ".join(str(error).split())

@@ -1,0 +1,157 @@
+-- Statements of the group-commit writer. They are sent through libpq's pipeline: those between two syncs are one
+-- transaction. Arrays of one statement have equal lengths; element i of each describes the same row.
+
+-- A run is always found by its id. `status || ''` keeps the planner from the partial indexes on status, which on
+-- young tables without statistics look smaller than they are: a loop over them would be quadratic in the batch.
+-- `coalesce(consumed, 0) = 0` does the same for messages.
+
+-- name: put_blobs
+-- $1 sha256[] $2 media[] $3 data[] $4 meta[]
+insert into dataflows.blob (sha256, media, size, data, meta)
+select u.sha256, u.media, length(u.data), u.data, u.meta::json
+from unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) as u(sha256, media, data, meta)
+-- touching an old row keeps the retention of another process from deleting it under our hands
+on conflict (sha256) do update set created_at = now() where blob.created_at < now() - interval '30 minutes';
+
+-- name: put_blob_refs
+-- $1 run[] $2 sha256[]
+insert into dataflows.blob_ref (run, sha256) select * from unnest($1::uuid[], $2::text[]) on conflict do nothing;
+
+-- name: put_versions
+-- $1 workflow[] $2 hash[] $3 kind[] $4 source[] $5 spec[] $6 info[]
+insert into dataflows.version (workflow, hash, kind, source, spec, info)
+select u.workflow, u.hash, u.kind, nullif(u.source, ''), nullif(u.spec, '')::json, u.info::json
+from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+     as u(workflow, hash, kind, source, spec, info)
+on conflict do nothing;
+
+-- name: create_runs
+-- $1 now $2 id[] $3 workflow[] $4 version[] $5 owner[] $6 status[] $7 wake_at[] $8 parent[] $9 parent_key[]
+-- $10 forked_from[] $11 idempotency_key[] $12 queue[] $13 priority[] $14 epoch of the parent, or 0[]
+-- A child is made only while its parent is ours. Returns the ids that were created: a missing one had a taken id or
+-- idempotency key.
+insert into dataflows.run (id, workflow, version, status, epoch, owner, wake_at, last_seq, queue, priority,
+                           parent, parent_key, forked_from, idempotency_key, created_at, started_at)
+select u.id, u.workflow, u.version, u.status, case when u.owner is null then 0 else 1 end, u.owner, u.wake_at,
+       1, u.queue, u.priority, u.parent, u.parent_key, u.forked_from, u.idempotency_key,
+       coalesce($1::timestamptz, now()), case when u.owner is not null then coalesce($1::timestamptz, now()) end
+from unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::timestamptz[], $8::uuid[],
+            $9::text[], $10::uuid[], $11::text[], $12::text[], $13::int[], $14::int[])
+     as u(id, workflow, version, owner, status, wake_at, parent, parent_key, forked_from, idempotency_key,
+          queue, priority, parent_epoch)
+where u.parent_epoch = 0
+   or exists (select 1 from dataflows.run p
+              where p.id = u.parent and p.epoch = u.parent_epoch and p.status || '' = 'running')
+on conflict do nothing
+returning id;
+
+-- name: first_events
+-- $1 now $2 run[] $3 data[]
+-- The first event of each run that create_runs of the same transaction made; of one that existed it is there.
+insert into dataflows.event (run, seq, epoch, kind, data, at)
+select u.run, 1, r.epoch, 'run.created', u.data::json, coalesce($1::timestamptz, now())
+from unnest($2::uuid[], $3::text[]) as u(run, data)
+join dataflows.run r on r.id = u.run
+on conflict do nothing;
+
+-- name: fence
+-- $1 run[] $2 epoch[]
+-- The runs' rows are locked for the rest of the transaction and must still carry our epoch.
+-- Returns the runs that are no longer ours.
+with mine as (
+    select r.id
+    from unnest($1::uuid[], $2::int[]) as q(id, epoch)
+    join dataflows.run r on r.id = q.id and r.epoch = q.epoch
+    where r.status || '' = 'running'
+    order by r.id
+    for no key update of r
+)
+select unnest($1::uuid[]) except select id from mine;
+
+-- name: append_events
+-- $1 now $2 run[] $3 epoch[] $4 seq[] $5 kind[] $6 key[] $7 data[]
+-- After fence of the same transaction. Nothing is written of runs that are no longer ours.
+insert into dataflows.event (run, seq, epoch, kind, key, data, at)
+select e.run, e.seq, e.epoch, e.kind, nullif(e.key, ''), e.data::json, coalesce($1::timestamptz, now())
+from unnest($2::uuid[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
+     as e(run, epoch, seq, kind, key, data)
+join dataflows.run r on r.id = e.run and r.epoch = e.epoch and r.status || '' = 'running';
+
+-- name: set_heads
+-- $1 now $2 run[] $3 epoch[] $4 status[] $5 seq[] $6 wake_at[] $7 waits[] (names joined by a line feed, '' for none)
+-- After append_events of the same transaction, which holds the locks.
+update dataflows.run r
+set status = u.status,
+    last_seq = u.seq,
+    owner = null,
+    wake_at = u.wake_at,
+    waits = string_to_array(nullif(u.waits, ''), e'\n'),
+    finished_at = case when u.status in ('succeeded', 'failed', 'cancelled') then coalesce($1::timestamptz, now()) end
+from unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::timestamptz[], $7::text[])
+     as u(id, epoch, status, seq, wake_at, waits)
+where r.id = u.id and r.epoch = u.epoch and r.status || '' = 'running';
+
+-- name: consume
+-- $1 run[] $2 message[] $3 seq[]
+update dataflows.message m
+set consumed = u.seq
+from unnest($1::uuid[], $2::bigint[], $3::int[]) as u(run, id, seq)
+where m.run = u.run and m.id = u.id;
+
+-- name: send
+-- $1 now $2 run[] $3 kind[] $4 name[] $5 payload[] $6 dedupe[]
+-- Returns, for each message in order, the status of its run: null for an unknown run. A finished run gets nothing.
+with u as (
+    select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
+        with ordinality as u(run, kind, name, payload, dedupe, n)
+), sent as (
+    insert into dataflows.message (run, kind, name, payload, dedupe, at)
+    select u.run, u.kind, u.name, u.payload::json, u.dedupe, coalesce($1::timestamptz, clock_timestamp())
+    from u join dataflows.run r on r.id = u.run
+    where r.status not in ('succeeded', 'failed', 'cancelled')
+    order by u.n
+    on conflict (run, dedupe) where dedupe is not null do nothing
+)
+select r.status from u left join dataflows.run r on r.id = u.run order by u.n;
+
+-- name: broadcast
+-- $1 now $2 id[] $3 name[] $4 payload[]
+insert into dataflows.broadcast (id, name, payload, at)
+select u.id, u.name, u.payload::json, coalesce($1::timestamptz, clock_timestamp())
+from unnest($2::uuid[], $3::text[], $4::text[]) as u(id, name, payload)
+on conflict do nothing;
+
+-- name: wake
+-- $1 now $2 run[]
+-- Suspended runs with a message that they wait for may be claimed at once. It runs in a transaction of its own,
+-- after the one that sent or suspended: of two that race, the later one sees both rows.
+update dataflows.run r
+set status = 'queued', wake_at = coalesce($1::timestamptz, now())
+where r.id = any($2::uuid[]) and r.status || '' in ('sleeping', 'waiting')
+  and (exists (select 1 from dataflows.message m
+               where m.run = r.id and coalesce(m.consumed, 0) = 0 and (m.kind = 'cancel' or m.name = any(r.waits)))
+    or exists (select 1 from dataflows.broadcast b
+               where b.name = any(r.waits) and b.at >= r.created_at
+                 and not exists (select 1 from dataflows.message m
+                                 where m.run = r.id and m.dedupe = 'broadcast:' || b.id)))
+returning r.id;
+
+-- name: wake_broadcast
+-- $1 now $2 name[]
+update dataflows.run r
+set status = 'queued', wake_at = coalesce($1::timestamptz, now())
+where r.waits && $2::text[] and r.status in ('sleeping', 'waiting')
+returning r.id;
+
+-- name: notify
+-- $1 payload
+select pg_notify('dataflows', $1);
+
+-- name: witness
+-- $1 run $2 seq $3 epoch
+-- Did a batch whose connection broke arrive? One of its events tells for all: it was one transaction.
+select 1 from dataflows.event where run = $1::uuid and seq = $2::int and epoch = $3::int;
+
+-- name: witness_runs
+-- $1 run[]
+select id from dataflows.run where id = any($1::uuid[]);

@@ -1,0 +1,103 @@
+"""What every test may ask for. A missing service skips a test here and fails it where ``DATAFLOWS_CI=1``."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from dataflows_sdk.context import Context
+    from dataflows_sdk.testing.databases import TestDatabases
+
+
+class Need(Protocol):
+    """Call it with what is missing: ends the test."""
+
+    def __call__(self, reason: str) -> NoReturn: ...
+
+
+@pytest.fixture(scope="session")
+def need() -> Need:
+    """``need("no strace on this machine")`` skips the test, and fails it where nothing may be missing."""
+
+    def ends_the_test(reason: str) -> NoReturn:
+        if os.environ.get("DATAFLOWS_CI", "0") not in {"", "0"}:
+            pytest.fail(f"DATAFLOWS_CI is set, so nothing may be missing: {reason}", pytrace=False)
+        pytest.skip(reason)
+
+    return ends_the_test
+
+
+@pytest.fixture(scope="session")
+def old_postgres(need: Need) -> Path:
+    """Where ``initdb`` and ``postgres`` of an older server without pgvector are (`.ci/run`: Debian's 15)."""
+    named = os.environ.get("DATAFLOWS_OLD_POSTGRES")
+    if not named:
+        need("DATAFLOWS_OLD_POSTGRES names no older PostgreSQL")
+    binaries = Path(named)
+    if not (binaries / "initdb").exists():
+        pytest.fail(f"DATAFLOWS_OLD_POSTGRES={named}: there is no initdb in it", pytrace=False)
+    return binaries
+
+
+# --- databases and contexts -------------------------------------------------------------------------------
+
+
+def wait_until(fact: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    """The value of *fact* once it is true; the test fails when that takes longer than *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not (value := fact()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} s until {what}"
+        time.sleep(0.005)
+    return value
+
+
+@pytest.fixture
+def database_url(dataflows_url: str) -> str:
+    """A migrated database of the test's own, dropped at its end."""
+    return dataflows_url
+
+
+class MakeContext(Protocol):
+    """``make_ctx(linger="0s", url=…)``: like `df.connect`, on the test's database."""
+
+    def __call__(self, url: str | None = None, **options: Any) -> Context: ...
+
+
+def _engine_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("dataflows-")}
+
+
+@pytest.fixture
+def make_ctx(database_url: str, dataflows_databases: TestDatabases) -> Iterator[MakeContext]:
+    """Makes contexts, closes them at the end, and sees to it that no thread and no connection of theirs is left."""
+    from dataflows_sdk.context import connect
+
+    made: list[Context] = []
+    before = _engine_threads()
+
+    def make(url: str | None = None, **options: Any) -> Context:
+        context = connect(url or database_url, **options)
+        made.append(context)
+        return context
+
+    yield make
+    for context in reversed(made):
+        context.close()
+    if made:
+        wait_until(lambda: not _engine_threads() - before, f"no engine thread is left: {_engine_threads() - before}")
+        wait_until(
+            lambda: dataflows_databases.connections(database_url) == 0, "no connection to the test's database is left"
+        )
+
+
+@pytest.fixture
+def ctx(make_ctx: MakeContext) -> Context:
+    """A context on the test's database."""
+    return make_ctx()

@@ -1,0 +1,194 @@
+"""Connecting: what fits, what does not, and what the message says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+import dataflows_sdk as df
+from dataflows_sdk.errors import (
+    SchemaVersionError,
+    StoreExtensionError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from dataflows_sdk.store import database as database_module
+from dataflows_sdk.store.database import Database
+from dataflows_sdk.store.migrations import Migration, migrate, migrations
+from dataflows_sdk.store.sqlfiles import statement, statements
+
+
+@pytest.mark.parametrize("address", ["no such thing", "mysql://x"])
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(StoreUnavailableError, match="postgresql://"):
+        df.connect(address)
+
+
+def test_nobody_answers() -> None:
+    with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1/.*connect\(\) without an address") as caught:
+        df.connect("postgresql://u:secret-pw@127.0.0.1:1/db")
+    assert "secret-pw" not in str(caught.value)
+
+
+def test_a_server_that_is_too_old(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "OLDEST", 990000)
+    with pytest.raises(StoreVersionError, match="version 14 or later"):
+        df.connect(database_url)
+
+
+def test_a_schema_that_is_newer_or_was_edited(database_url: str) -> None:
+    df.connect(database_url).close()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("insert into dataflows.migration values (999, 'from_the_future', 'x')")
+    with pytest.raises(SchemaVersionError, match=r"from_the_future.*upgrade"):
+        df.connect(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("delete from dataflows.migration where number = 999")
+        connection.execute("update dataflows.migration set checksum = 'edited' where number = 1")
+    with pytest.raises(SchemaVersionError, match="never edited"):
+        df.connect(database_url)
+
+
+def test_migrations_are_numbered_checksummed_and_applied_once(dataflows_databases: Any) -> None:
+    assert [m.number for m in migrations()] == list(range(1, len(migrations()) + 1))
+    assert len({m.checksum for m in migrations()}) == len(migrations())
+    assert Migration(1, "a", "x\r\ny").checksum == Migration(1, "a", "x\ny").checksum
+    url = dataflows_databases.create(empty=True)
+    try:
+        done: list[int] = []
+
+        def apply() -> None:
+            with psycopg.connect(url, autocommit=True) as connection:
+                done.append(len(migrate(connection)))
+
+        threads = [threading.Thread(target=apply) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(done) == [0, 0, 0, len(migrations())]
+    finally:
+        dataflows_databases.drop(url)
+
+
+def test_journal_and_warehouse_are_schemas_apart(ctx: df.Context) -> None:
+    with ctx._database.connection() as connection:
+        schemas = {row[0] for row in connection.execute("select schema_name from information_schema.schemata")}
+        views = {
+            row[0]
+            for row in connection.execute(
+                "select table_name from information_schema.views where table_schema = 'dataflows'"
+            )
+        }
+    assert {"dataflows", "warehouse"} <= schemas
+    assert {"runs", "steps", "events"} <= views
+
+
+def test_named_statements() -> None:
+    assert "claim_due" in statements("claim")
+    with pytest.raises(KeyError, match="claim_due"):
+        statement("claim", "no_such")
+    with pytest.raises(FileNotFoundError):
+        statements("no_such_file")
+
+
+def test_every_engine_statement_can_be_prepared(database_url: str) -> None:
+    df.connect(database_url).close()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for number, (name, sql) in enumerate(database_module.engine_statements().items()):
+            result = connection.pgconn.prepare(f"p{number}".encode(), sql.encode())
+            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, f"{name}: {result.error_message.decode()}"
+
+
+HOT = {
+    "fence": ("run_pkey", ["{}", "{}"]),
+    "append_events": ("run_pkey", [None, "{}", "{}", "{}", "{}", "{}", "{}"]),
+    "set_heads": ("run_pkey", [None, "{}", "{}", "{}", "{}", "{}", "{}"]),
+    "wake": ("run_pkey", [None, "{}"]),
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_hot_statements_find_runs_by_their_id(database_url: str, name: str) -> None:
+    """On a young table without statistics the partial indexes on status look cheap; a loop over them is quadratic."""
+    df.connect(database_url).close()
+    index, parameters = HOT[name]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for setting, value in database_module.ENGINE_SETTINGS.items():
+            connection.execute("select set_config(%s, %s, false)", (setting, value))
+        connection.execute(f"prepare hot as {statements('journal')[name]}")
+        values = ", ".join("null" if value is None else f"'{value}'" for value in parameters)
+        plan = "\n".join(row[0] for row in connection.execute(f"explain execute hot({values})"))
+    assert f"using {index}" in plan or f"on {index}" in plan, plan
+    assert "run_owned" not in plan, plan
+    assert "run_due" not in plan, plan
+    assert "message_pending" not in plan, plan
+
+
+def test_a_broken_idle_connection_is_replaced(database_url: str) -> None:
+    database = Database(database_url)
+    try:
+        database.prepare()
+        assert database.read("look", "counts") == []
+        with psycopg.connect(database_url, autocommit=True) as other:
+            other.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+                "and pid <> pg_backend_pid()"
+            )
+        assert database.read("look", "counts") == []
+    finally:
+        database.close()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        database.read("look", "counts")
+
+
+@pytest.fixture
+def old_server(old_postgres: Path) -> Iterator[str]:
+    """A server of Debian's PostgreSQL: older, another build, without pgvector."""
+    folder = Path(tempfile.mkdtemp(prefix="df-old-"))
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        import pwd
+
+        nobody = pwd.getpwnam("nobody")
+        shutil.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    data = folder / "data"
+    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/", **user}
+    subprocess.run(
+        [old_postgres / "initdb", "-D", data, "-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"], **quiet
+    )
+    options = f"-c listen_addresses='' -k {folder} -c fsync=off"
+    control = [old_postgres / "pg_ctl", "-D", data, "-w"]
+    subprocess.run([*control, "-l", folder / "log", "-o", options, "start"], **quiet)
+    try:
+        yield f"host={folder} user=app dbname=postgres"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder)
+
+
+def test_an_older_server_without_vector_runs_everything_but_memory(old_server: str) -> None:
+    with pytest.raises(StoreExtensionError, match=r"pgvector.*connect\(\) without an address"):
+        df.connect(old_server, vector=True)
+    with df.connect(old_server) as ctx:
+
+        async def work(event: Any, step: Any) -> Any:
+            await step.sleep("nap", "10ms")
+            got = await step.wait_for_event("go")
+            return await step.map("m", lambda i: i * got, range(4))
+
+        run = ctx.start(df.Workflow("old", work))
+        run.send_event("go", 2)
+        assert run.result("20s") == [0, 2, 4, 6]
+        assert run.fork(at="m[3]").result("20s") == [0, 2, 4, 6]
+        assert [row[0] for row in ctx.sql("select status from runs").fetchall()] == ["succeeded"] * 2
