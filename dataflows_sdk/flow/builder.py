@@ -1,0 +1,262 @@
+"""The fluent builder: an immutable flow, wired by parameter names.
+
+    flow = (
+        df.flow("sums")
+        .step("load", lambda event: list(range(event.payload["n"])))
+        .step("total", lambda load: sum(load))
+    )
+
+Every method returns a new flow. Nothing is wired, and nothing judged, before somebody asks for `flow.spec`:
+a chain costs the same per step however long it is, and the order in which nodes were written does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from dataflows_sdk.errors import DefinitionError
+from dataflows_sdk.flow.compile import Compiled, compile_flow
+from dataflows_sdk.flow.declare import Declaration, NodeDecl, RawEdge, RawNode, binding_key
+from dataflows_sdk.flow.model import FlowSpec, NodeSpec
+from dataflows_sdk.flow.problems import Problem, raise_for
+from dataflows_sdk.flow.source import fingerprint
+from dataflows_sdk.flow.verbs import Verbs
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from dataflows_sdk.core.retry import Retry
+    from dataflows_sdk.flow.plan import Plan
+    from dataflows_sdk.flow.topology import Topology
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Flow(Verbs):
+    """A DAG as a value: `spec` is its data, `bindings` are the Python callables beside it.
+
+    Two flows are equal when their specs are and their callables do the same as far as can be seen (byte
+    code, defaults and captured variables): running a notebook cell again gives an equal flow.
+    """
+
+    name: str
+    description: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    _declarations: tuple[Declaration, ...] = ()
+    _extra: Mapping[str, Any] = field(default_factory=dict)
+
+    # --- building ---------------------------------------------------------------------------------------
+
+    def _declare(self, *declarations: Declaration) -> Self:
+        return replace(self, _declarations=(*self._declarations, *declarations))
+
+    def _ids(self) -> set[str]:
+        return {
+            decl.id if isinstance(decl, NodeDecl) else decl.spec.id
+            for decl in self._declarations
+            if isinstance(decl, NodeDecl | RawNode)
+        }
+
+    def describe(self, description: str) -> Self:
+        """The same flow with a description."""
+        return replace(self, description=description)
+
+    def with_meta(self, **meta: Any) -> Self:
+        """The same flow with more free fields, which must be JSON."""
+        return replace(self, meta={**self.meta, **meta})
+
+    # --- the model --------------------------------------------------------------------------------------
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return compile_flow(self.name, self._declarations, self.description, self.meta, self._extra)
+
+    @property
+    def spec(self) -> FlowSpec:
+        """The flow as data."""
+        return self._compiled.spec
+
+    @cached_property
+    def bindings(self) -> Mapping[str, Any]:
+        """What stands beside the spec, read-only.
+
+        The function of a node (or the child of a sub-flow) under the node's id; under ``"<id>#when"``,
+        ``"<id>#key"``, ``"<id>#undo"`` its other callables and under ``"<id>#retry"`` its Retry, which may
+        hold exception classes.
+        """
+        return MappingProxyType(dict(self._compiled.bindings))
+
+    @property
+    def documented(self) -> frozenset[str]:
+        """The nodes that came with a document."""
+        return frozenset(decl.spec.id for decl in self._declarations if isinstance(decl, RawNode))
+
+    @cached_property
+    def topology(self) -> Topology:
+        """The flow prepared for scheduling, to be shared by all its runs; FlowValidationError if it has a
+        cycle.
+        """
+        from dataflows_sdk.flow.topology import Topology
+
+        return Topology(self.spec)
+
+    def binding(self, node: str, role: str = "") -> Any:
+        """What is bound to a node, or to one of its roles (``"when"``, ``"key"``, ``"undo"``); or None."""
+        return self.bindings.get(binding_key(node, role))
+
+    def retry_of(self, node: str) -> Retry | None:
+        """The retry policy of a node: the Retry it was built with, else what the spec says, else None."""
+        from dataflows_sdk.flow.retries import retry_of
+
+        bound: Retry | None = self.binding(node, "retry")
+        spec = self.spec.node(node).retry
+        return bound if bound is not None else retry_of(spec) if spec is not None else None
+
+    # --- JSON -------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, React Flow compatible: ``{"version": 1, "name": …, "nodes": […], "edges": […]}``."""
+        return self.spec.to_document()
+
+    def to_json_text(self, *, indent: int | None = 2) -> str:
+        """The document as text."""
+        return json.dumps(self.to_json(), indent=indent, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, document: Any, *, bindings: Mapping[str, Any] | None = None, name: str | None = None) -> Flow:
+        """Read a document (a mapping or JSON text).
+
+        Args:
+            document: what `to_json` gives, or what a visual builder wrote.
+            bindings: the callables, by node id (or ``"<id>#when"`` and so on), or by their name in the
+                document (``"module:qualname"`` or the qualname alone). A document never makes this library
+                import anything: what is not bound is listed by `validate`.
+            name: the flow's name, where the document has none or another is wanted.
+
+        Raises:
+            FlowValidationError: the document has not the shape of a flow.
+        """
+        return cls.from_spec(FlowSpec.from_document(document, name=name), bindings)
+
+    @classmethod
+    def from_spec(cls, spec: FlowSpec, bindings: Mapping[str, Any] | None = None) -> Flow:
+        """The flow of a spec; `bindings` as in `from_json`."""
+        given = bindings or {}
+        nodes = [RawNode(node, bind(node, given)) for node in spec.nodes]
+        edges = [RawEdge(edge) for edge in spec.edges]
+        extra = dict(spec.model_extra or {})
+        return cls(spec.name, spec.description, spec.meta, (*nodes, *edges), extra)
+
+    # --- checking and looking ---------------------------------------------------------------------------
+
+    def validate(self) -> list[Problem]:
+        """Every problem at once, errors and warnings, in the order of the nodes; empty when there is none."""
+        from dataflows_sdk.flow.validate import validate_flow
+
+        return validate_flow(self)
+
+    def check(self) -> Self:
+        """The flow itself, for chaining.
+
+        Raises:
+            FlowValidationError: it has errors; the message and `.problems` list every one.
+        """
+        raise_for(self.name, self.validate())
+        return self
+
+    def plan(self, durations: Mapping[str, float] | None = None) -> Plan:
+        """Levels, order and critical path; `durations` in seconds by node, else every node counts one."""
+        from dataflows_sdk.flow.plan import plan_of
+
+        return plan_of(self.spec, durations)
+
+    def to_networkx(self) -> nx.DiGraph[str]:
+        """A networkx DiGraph whose node attributes are the fields of the spec."""
+        from dataflows_sdk.flow.graph import to_networkx
+
+        return to_networkx(self.spec)
+
+    @classmethod
+    def from_networkx(cls, graph: nx.DiGraph[Any], bindings: Mapping[str, Any] | None = None) -> Flow:
+        """The flow of a graph: one from `to_networkx`, or any DiGraph whose nodes have functions in
+        `bindings`.
+        """
+        from dataflows_sdk.flow.graph import from_networkx
+
+        return from_networkx(graph, bindings or {})
+
+    def mermaid(self) -> str:
+        """A Mermaid flowchart."""
+        from dataflows_sdk.flow.render import mermaid
+
+        return mermaid(self.spec)
+
+    def text(self) -> str:
+        """The flow as text, level by level."""
+        from dataflows_sdk.flow.render import text
+
+        return text(self.spec)
+
+    # --- identity ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the spec and the callables; only to compare within one process."""
+        bound = sorted((key, fingerprint(value)) for key, value in self.bindings.items())
+        problems = [str(problem) for problem in self._compiled.problems]
+        return fingerprint((self.spec.model_dump_json(by_alias=True), bound, problems))
+
+    def __dataflows_fingerprint__(self) -> str:
+        """For flows that are captured by callables of other flows."""
+        return self.fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Flow):
+            return NotImplemented
+        return self is other or self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        ids = [node.id for node in self.spec.nodes]
+        shown = ", ".join(ids[:6]) + (f", … {len(ids) - 6} more" if len(ids) > 6 else "")
+        return f"<Flow {self.name!r}: {shown or 'empty'}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def flow(name: str, *, description: str = "", meta: Mapping[str, Any] | None = None) -> Flow:
+    """Begin a flow.
+
+    Raises:
+        DefinitionError: the name is not text.
+    """
+    if not isinstance(name, str):
+        raise DefinitionError(f'a flow begins with its name, as in df.flow("new-order"), not {name!r}')
+    return Flow(name, description, dict(meta or {}))
+
+
+def bind(node: NodeSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The callables for one node of a document, by binding key."""
+    wanted: dict[str, Any] = {}
+    names: dict[str, Any] = {"": node.config.get("callable")}
+    for role in ("key", "undo"):
+        part = node.config.get(role)
+        names[role] = part.get("callable") if isinstance(part, dict) else None
+    names["when"] = node.when.code.callable if node.when is not None and node.when.code is not None else None
+    names["retry"] = None
+    for role, name in names.items():
+        key = binding_key(node.id, role)
+        short = name.partition(":")[2] if isinstance(name, str) else None
+        for candidate in (key, name, short):
+            # every lambda of a module has the same name: such a name finds nothing
+            if isinstance(candidate, str) and candidate in given and (candidate == key or "<lambda>" not in candidate):
+                wanted[key] = given[candidate]
+                break
+    return wanted
