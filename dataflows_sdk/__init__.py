@@ -1,0 +1,168 @@
+"""Durable dataflows with a memory for agents.
+
+    import dataflows_sdk as df
+
+    ctx = df.connect()                                  # an embedded PostgreSQL in ./.dataflows
+
+    @df.workflow("hello")
+    async def hello(event, step):
+        name = await step.run("look-up", fetch_name, event.payload["id"])
+        await step.sleep("a while", "1h")
+        return f"hello {name}"
+
+    run = ctx.start(hello, {"id": 7})
+    run.result()
+
+A map of the package, from the bottom up; imports only ever point downwards:
+
+    errors        the one tree of exceptions
+    core          values and pure functions: ids, durations, codec, retry policy, clock, redaction
+    flow          the DAG as data: model, fluent builder, validation, planning, rendering
+    store         PostgreSQL: embedded server, migrations, named SQL, the pipelined connection
+    engine        journal events, fold, decide, step verbs, runs in memory, the group-commit writer
+    warehouse     DuckDB over what PostgreSQL holds
+    worker        claims, heartbeats, retention
+    runs, context what users hold in their hands
+    cli, testing  the command line; the kit for tests
+
+Importing the package loads none of the drivers; names are fetched when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# The subpackage is imported first, so that its name on this package can be taken over by the function below.
+import dataflows_sdk.flow  # noqa: F401
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dataflows_sdk import errors as errors
+    from dataflows_sdk.context import Context as Context
+    from dataflows_sdk.context import connect as connect
+    from dataflows_sdk.core.codec_types import register_type as register_type
+    from dataflows_sdk.core.redact import REDACTOR as REDACTOR
+    from dataflows_sdk.core.redact import Redactor as Redactor
+    from dataflows_sdk.core.redact import Secret as Secret
+    from dataflows_sdk.core.retry import NO_RETRY as NO_RETRY
+    from dataflows_sdk.core.retry import Retry as Retry
+    from dataflows_sdk.engine.definitions import Event as Event
+    from dataflows_sdk.engine.definitions import Workflow as Workflow
+    from dataflows_sdk.engine.definitions import define_workflow as define_workflow
+    from dataflows_sdk.engine.definitions import workflow as workflow
+    from dataflows_sdk.engine.live import StepInfo as StepInfo
+    from dataflows_sdk.engine.live import current_step_info as current_step
+    from dataflows_sdk.engine.replay import Replay as Replay
+    from dataflows_sdk.engine.step import Step as Step
+    from dataflows_sdk.engine.step import SyncStep as SyncStep
+    from dataflows_sdk.engine.timeline import StepView as StepView
+    from dataflows_sdk.engine.timeline import Timeline as Timeline
+    from dataflows_sdk.errors import Cancelled as Cancelled
+    from dataflows_sdk.errors import DataflowsError as DataflowsError
+    from dataflows_sdk.errors import NonRetryableError as NonRetryableError
+    from dataflows_sdk.errors import RetryAfter as RetryAfter
+    from dataflows_sdk.flow.builder import Flow as Flow
+    from dataflows_sdk.flow.inputs import ref as ref
+    from dataflows_sdk.flow.inputs import value as value
+    from dataflows_sdk.flow.model import FlowSpec as FlowSpec
+    from dataflows_sdk.runs import Run as Run
+    from dataflows_sdk.runs import Runs as Runs
+
+_WHERE = {
+    "NO_RETRY": "core.retry",
+    "REDACTOR": "core.redact",
+    "Cancelled": "errors",
+    "Context": "context",
+    "DataflowsError": "errors",
+    "Event": "engine.definitions",
+    "Flow": "flow.builder",
+    "FlowSpec": "flow.model",
+    "NonRetryableError": "errors",
+    "Redactor": "core.redact",
+    "Replay": "engine.replay",
+    "Retry": "core.retry",
+    "RetryAfter": "errors",
+    "Run": "runs",
+    "Runs": "runs",
+    "Secret": "core.redact",
+    "Step": "engine.step",
+    "StepInfo": "engine.live",
+    "StepView": "engine.timeline",
+    "SyncStep": "engine.step",
+    "Timeline": "engine.timeline",
+    "Workflow": "engine.definitions",
+    "connect": "context",
+    "current_step": "engine.live:current_step_info",
+    "define_workflow": "engine.definitions",
+    "errors": "errors:",
+    "ref": "flow.inputs",
+    "register_type": "core.codec_types:register_type",
+    "value": "flow.inputs",
+    "workflow": "engine.definitions",
+}
+
+__all__ = [
+    "NO_RETRY",
+    "REDACTOR",
+    "Cancelled",
+    "Context",
+    "DataflowsError",
+    "Event",
+    "Flow",
+    "FlowSpec",
+    "NonRetryableError",
+    "Redactor",
+    "Replay",
+    "Retry",
+    "RetryAfter",
+    "Run",
+    "Runs",
+    "Secret",
+    "Step",
+    "StepInfo",
+    "StepView",
+    "SyncStep",
+    "Timeline",
+    "Workflow",
+    "connect",
+    "current_step",
+    "define_workflow",
+    "errors",
+    "flow",
+    "ref",
+    "register_type",
+    "value",
+    "workflow",
+]
+
+
+def flow(name: str, *, description: str = "", meta: Mapping[str, Any] | None = None) -> Flow:
+    """An empty flow of that name, to be built with its methods; see `Flow`.
+
+    Raises:
+        DefinitionError: the name is no text.
+    """
+    from dataflows_sdk.flow.builder import flow as make
+
+    return make(name, description=description, meta=meta)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dataflows-sdk")
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module 'dataflows_sdk' has no attribute {name!r}")
+    module, separator, attribute = where.partition(":")
+    found = import_module(f"dataflows_sdk.{module}")
+    result = found if separator and not attribute else getattr(found, attribute or name)
+    globals()[name] = result
+    return result
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

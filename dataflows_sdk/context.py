@@ -1,0 +1,590 @@
+"""`connect` and `Context`: the one place where store, engine, worker and views meet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from dataflows_sdk.core.clock import Clock, SystemClock
+from dataflows_sdk.core.codec import Codec
+from dataflows_sdk.core.codec_read import Reader as ValueReader
+from dataflows_sdk.core.codec_types import TYPES
+from dataflows_sdk.core.codec_view import LenientReader
+from dataflows_sdk.core.durations import Duration, Instant, parse_duration, parse_instant
+from dataflows_sdk.core.ids import new_uuid, parse_id
+from dataflows_sdk.core.redact import REDACTOR, Redactor
+from dataflows_sdk.engine import claims
+from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
+from dataflows_sdk.engine.forking import fork_run
+from dataflows_sdk.engine.outcome import Bridge, Outcome
+from dataflows_sdk.engine.runner import Engine
+from dataflows_sdk.engine.units import Broadcast, Message, Unit
+from dataflows_sdk.engine.values import Values
+from dataflows_sdk.errors import DefinitionError, QueryError, RunFinishedError, RunNotFoundError
+from dataflows_sdk.runs import Run, Runs
+from dataflows_sdk.store.database import Database
+from dataflows_sdk.worker.executor import Executor
+from dataflows_sdk.worker.retention import Retention
+
+if TYPE_CHECKING:
+    from dataflows_sdk.store.embedded import EmbeddedServer
+    from dataflows_sdk.warehouse.answer import Answer
+    from dataflows_sdk.warehouse.lens import Lens
+
+_STATUSES = frozenset({"queued", "running", "sleeping", "waiting", "succeeded", "failed", "cancelled", "quarantined"})
+
+
+def connect(
+    url: str | None = None,
+    *,
+    directory: str | os.PathLike[str] = ".dataflows",
+    work: bool = True,
+    linger: Duration = "1s",
+    lease: Duration = "20s",
+    concurrency: int = 2000,
+    threads: int = 256,
+    max_crashes: int = 5,
+    retention: Duration | None = "365d",
+    vector: bool | None = None,
+    clock: Clock | None = None,
+    redactor: Redactor | None = None,
+    always_replay: bool = False,
+) -> Context:
+    """Connect to a database and be ready to run.
+
+    Args:
+        url: ``"postgresql://user:password@host/db"``; without one an embedded PostgreSQL is started, or joined, in
+            *directory*, and the environment variable ``DATAFLOWS_URL`` is looked at first.
+        directory: where the embedded database lives.
+        work: whether this process takes on runs; False only looks and starts queued runs.
+        linger: how long a run that waits is kept in memory before only its rows are left.
+        lease: how long after its last heartbeat this process still owns its runs.
+        concurrency: runs in memory at once; more are queued.
+        threads: ``def`` workflows and blocking steps at once.
+        max_crashes: a run that took its process down so often without progress is quarantined.
+        retention: finished runs older than this are deleted, and that is logged; None keeps them for ever.
+        vector: True to insist on the extension `vector`.
+        clock: another clock, for tests.
+        redactor: which secrets to mask; by default the process-wide one.
+        always_replay: rebuild every run from its journal after every step, for tests.
+
+    Raises:
+        StoreUnavailableError: nobody answers at *url*.
+        StoreVersionError, StoreExtensionError, SchemaVersionError: the database does not fit.
+        EmbeddedServerError: the embedded PostgreSQL cannot run here.
+    """
+    server: EmbeddedServer | None = None
+    address = url if url is not None else os.environ.get("DATAFLOWS_URL")
+    if address is None:
+        from dataflows_sdk.store.embedded import acquire
+
+        server = acquire(Path(directory))
+        address = server.url
+    try:
+        return Context(
+            Database(address),
+            server=server,
+            work=work,
+            linger=parse_duration(linger),
+            lease=parse_duration(lease),
+            concurrency=concurrency,
+            threads=threads,
+            max_crashes=max_crashes,
+            retention=None if retention is None else parse_duration(retention),
+            vector=vector,
+            clock=clock,
+            redactor=redactor,
+            always_replay=always_replay,
+        )
+    except BaseException:
+        if server is not None:
+            server.close()
+        raise
+
+
+class Context:
+    """Runs, events and their past on one database. Made by `connect`; usable from any thread.
+
+    ``with df.connect() as ctx:`` closes it at the end; otherwise the process's end does. Runs that are under way are
+    then handed back and go on in the next process that knows their workflow.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        server: EmbeddedServer | None,
+        work: bool,
+        linger: timedelta,
+        lease: timedelta,
+        concurrency: int,
+        threads: int,
+        max_crashes: int,
+        retention: timedelta | None,
+        vector: bool | None,
+        clock: Clock | None,
+        redactor: Redactor | None,
+        always_replay: bool,
+    ) -> None:
+        self._server = server
+        self._database = database
+        system = SystemClock()
+        try:
+            system.sync(*database.prepare(vector=vector))
+            self._catalog = Catalog(CATALOG)
+            self._redactor = redactor if redactor is not None else REDACTOR
+            self._types = TYPES
+            virtual = getattr(clock, "virtual", False)
+            self._engine = Engine(
+                database,
+                self._catalog,
+                clock if clock is not None else system,
+                Values(Codec(self._types), self._redactor),
+                linger=timedelta(0) if virtual or always_replay else linger,
+                concurrency=concurrency,
+                threads=threads,
+                max_crashes=max_crashes,
+                always_replay=always_replay,
+            )
+            self._engine.start()
+        except BaseException:
+            database.close()
+            raise
+        self._works = work
+        self._executor = Executor(self._engine, lease=lease)
+        if work:
+            self._executor.start()
+        self._retention = Retention(database, retention, self._engine)
+        self._retention.start(work)
+        self._lens: Lens | None = None
+        self._lens_lock = threading.Lock()
+        self._bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
+        self._closed = False
+        # The interpreter's end is a close too; the context must not be kept alive for that.
+        self._finalizer = weakref.finalize(
+            self, _close, self._engine, self._executor, self._retention, database, server
+        )
+
+    # --- starting ----------------------------------------------------------------------------------------
+
+    def register(self, *workflows: Any) -> None:
+        """Make workflows and flows known to this context, so that it goes on with their runs.
+
+        Raises:
+            FlowValidationError: a flow has problems.
+            DuplicateWorkflowError: the name belongs to another workflow.
+        """
+        for workflow in workflows:
+            definition = self._engine.resolve(workflow)
+            self._catalog.add(definition)
+
+    def _definition(self, workflow: Any) -> Workflow:
+        definition = self._engine.resolve(workflow)
+        if self._catalog.get(definition.name) is not definition:
+            self._catalog.add(definition)
+        if hasattr(definition, "fn"):
+            self._engine.values.see(definition.fn)
+        return definition
+
+    def start(
+        self,
+        workflow: Any,
+        payload: Any = None,
+        *,
+        id: str | UUID | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Start a run and return at once, after one commit.
+
+        Args:
+            workflow: a workflow, a flow, or the name of one.
+            payload: what the code gets as ``event.payload``; or an `Event`.
+            id: the run's id, when it must be known before; starting it twice gives the same run.
+            idempotency_key: a second start of this workflow with the key gives the first one's run.
+
+        Raises:
+            WorkflowNotFoundError, FlowValidationError, NotSerializableError, DefinitionError.
+        """
+        definition = self._definition(workflow)
+        event = definition.event(payload)
+        self._be_owner()
+        run_id = None if id is None else parse_id(id)
+        found, outcome = self._engine.ask(self._engine.start_run(definition, event, _key(idempotency_key), run_id))
+        return Run(self, found, outcome)
+
+    async def astart(
+        self,
+        workflow: Any,
+        payload: Any = None,
+        *,
+        id: str | UUID | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """`start` for code on an event loop of its own: many starts at once share a commit."""
+        definition = self._definition(workflow)
+        event = definition.event(payload)
+        if self._works and not self._engine.owning:
+            await asyncio.to_thread(self._engine.own)
+        run_id = None if id is None else parse_id(id)
+        work = self._engine.start_run(definition, event, _key(idempotency_key), run_id)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[UUID, Outcome | None]] = loop.create_future()
+        self._engine.submit(work, self._bridge(loop), future)
+        found, outcome = await future
+        return Run(self, found, outcome)
+
+    def _bridge(self, loop: asyncio.AbstractEventLoop) -> Bridge:
+        """The way back to a loop of the caller."""
+        bridge = self._bridges.get(loop)
+        if bridge is None:
+            bridge = self._bridges[loop] = Bridge(loop)
+        return bridge
+
+    def start_many(self, workflow: Any, payloads: Iterable[Any]) -> list[Run]:
+        """Start a run for each payload, all of them in one commit; those that find no room are queued."""
+        definition = self._definition(workflow)
+        events = [definition.event(payload) for payload in payloads]
+        self._be_owner()
+        started = self._engine.ask(self._engine.start_runs(definition, events))
+        return [Run(self, run, outcome) for run, outcome in started]
+
+    def run(
+        self,
+        workflow: Any,
+        payload: Any = None,
+        *,
+        timeout: Duration | None = None,
+        id: str | UUID | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Start a run and wait for its end; ``.result()`` of what it returns gives the value or raises.
+
+        Raises:
+            TimeoutError: it is not over after *timeout*. The run goes on.
+        """
+        return self.start(workflow, payload, id=id, idempotency_key=idempotency_key).wait(timeout)
+
+    def _be_owner(self) -> None:
+        if self._works:
+            self._engine.own()
+
+    # --- finding -----------------------------------------------------------------------------------------
+
+    def get(self, run_id: str | UUID) -> Run:
+        """The run of an id, or of the beginning of one.
+
+        Raises:
+            RunNotFoundError: there is none, or several begin like this.
+        """
+        if isinstance(run_id, UUID) or len(run_id.replace("-", "")) >= 32:
+            return Run(self, parse_id(run_id)).refresh()
+        return Run(self, self._by_prefix(run_id)).refresh()
+
+    def _by_prefix(self, prefix: str) -> UUID:
+        digits = prefix.replace("-", "").lower()
+        if len(digits) < 4 or not all(digit in "0123456789abcdef" for digit in digits):
+            raise RunNotFoundError(f"{prefix!r} is no run id, nor the beginning of one (4 hex digits at least)")
+        low, high = UUID(hex=digits.ljust(32, "0")), UUID(hex=digits.ljust(32, "f"))
+        rows = self._read("look", "find_prefix", (low, high))
+        if len(rows) != 1:
+            what = "several runs begin with {!r}; write more of the id" if rows else "no run begins with {!r}"
+            raise RunNotFoundError(what.format(prefix))
+        found: UUID = rows[0][0]
+        return found
+
+    def runs(
+        self,
+        workflow: str | None = None,
+        status: str | Sequence[str] | None = None,
+        *,
+        since: Instant | Duration | None = None,
+        until: Instant | None = None,
+        limit: int = 50,
+        before: str | UUID | None = None,
+    ) -> Runs:
+        """Runs, newest first, a page at a time.
+
+        Args:
+            workflow: only those of this name.
+            status: one of the status words, or several.
+            since, until: when they were created; *since* may be a duration: ``"24h"`` ago.
+            limit: rows on a page, 1 to 10,000.
+            before: only runs older than this one.
+
+        Raises:
+            DefinitionError: an unknown status, or a limit out of range.
+        """
+        wanted = _statuses(status)
+        if not 1 <= limit <= 10_000:
+            raise DefinitionError(f"limit lies between 1 and 10,000, not {limit}")
+        found = self._runs(
+            workflow=workflow,
+            status=wanted,
+            since=None if since is None else _since(since),
+            until=None if until is None else parse_instant(until),
+            before=None if before is None else parse_id(before),
+            limit=limit + 1,
+        )
+        options = {"workflow": workflow, "status": status, "since": since, "until": until, "limit": limit}
+        more = {"context": self, "options": options} if len(found) > limit else None
+        return Runs(found[:limit], more)
+
+    def _runs(
+        self,
+        *,
+        workflow: str | None = None,
+        status: list[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: UUID | None = None,
+        limit: int = 50,
+        parent: UUID | None = None,
+        forked_from: UUID | None = None,
+    ) -> list[Run]:
+        rows = self._read("look", "runs", (workflow, status, since, until, before, limit, parent, forked_from))
+        return [Run(self, row[0], row=row) for row in rows]
+
+    def workflows(self) -> list[Workflow]:
+        """The workflows that this process knows."""
+        return list(self._catalog)
+
+    # --- events and cancels ------------------------------------------------------------------------------
+
+    def send_event(
+        self, run: Run | str | UUID, name: str, payload: Any = None, *, dedupe_key: str | None = None
+    ) -> None:
+        """Send an event to a run: it takes it at its next wait for that name, or at one it is already in.
+
+        Args:
+            dedupe_key: sending twice with the same key counts once.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunFinishedError: it is already over.
+        """
+        if not isinstance(name, str) or not name or "\n" in name or "\0" in name:
+            raise DefinitionError(f"an event's name is a line of text, not {name!r}")
+        target = _id_of(run)
+        encoded = self._engine.values.encode(payload, f"payload of event {name!r}")
+        self._send(Message(target, "event", name, encoded.text, dedupe_key or str(new_uuid())), encoded.blobs)
+
+    def _send(self, message: Message, blobs: tuple[Any, ...] = ()) -> None:
+        unit = Unit(messages=(message,), blobs=blobs)
+
+        async def commit() -> None:
+            await self._engine.face.commit(unit)
+
+        self._engine.ask(commit())
+        status = unit.delivered[0] if unit.delivered else "running"
+        if status is None:
+            raise RunNotFoundError(f"there is no run {message.run}; ctx.runs() lists those that exist")
+        if status in ("succeeded", "failed", "cancelled"):
+            raise RunFinishedError(f"run {message.run} is already over ({status}); it takes no {message.kind}")
+
+    def emit(self, name: str, payload: Any = None, *, id: str | UUID | None = None) -> None:
+        """Send an event to every run that waits for *name* now, or comes to such a wait later and began before.
+
+        Args:
+            id: emitting twice with the same id counts once.
+        """
+        if not isinstance(name, str) or not name or "\n" in name or "\0" in name:
+            raise DefinitionError(f"an event's name is a line of text, not {name!r}")
+        encoded = self._engine.values.encode(payload, f"payload of event {name!r}")
+        broadcast = Broadcast(new_uuid() if id is None else parse_id(id), name, encoded.text)
+
+        async def commit() -> None:
+            await self._engine.face.commit(Unit(broadcasts=(broadcast,), blobs=encoded.blobs))
+
+        self._engine.ask(commit())
+
+    def cancel(self, run: Run | str | UUID, reason: str = "") -> None:
+        """Ask for a run's end. It comes at its next step or wait; compensations run before it is over.
+
+        Raises:
+            RunNotFoundError, RunFinishedError.
+        """
+        target = _id_of(run)
+        payload = json.dumps({"reason": self._redactor.redact_text(reason)})
+        self._send(Message(target, "cancel", "cancel", payload, "cancel:request"))
+        self._cancel_idle(target)
+
+    def _cancel_idle(self, target: UUID) -> None:
+        """A run that sleeps, has nothing to undo, and whose code this process does not have is ended here and now.
+
+        Where the code is known it is woken instead, so that it sees the cancel at its wait.
+        """
+        state = Run(self, target).state()
+        if self._works and self._knows(state.workflow):
+            return
+        needs_code = any(record.data.get("undo") for record in state.steps.values()) or any(
+            record.op == "child" and record.state == "waiting" for record in state.steps.values()
+        )
+        if state.status == "running" or needs_code:
+            return
+        self._engine.ask(claims.cancel_without_code(self._engine, target))
+
+    def _resume(self, run: Run, version: str) -> None:
+        if version not in ("current", "recorded"):
+            raise DefinitionError(f"a run is resumed on its 'current' or its 'recorded' version, not {version!r}")
+        if run.status != "quarantined":
+            raise DefinitionError(f"run {run.id} is {run.status}; only a quarantined run is resumed")
+        pinned = None
+        if version == "recorded":
+            if self._catalog.get(run.workflow, run.version) is None:
+                raise DefinitionError(
+                    f"this process does not have version {run.version} of {run.workflow!r}: load the code that the run "
+                    "began with (run.source shows it), or fork it on today's code"
+                )
+            pinned = run.version
+        self._be_owner()
+        self._engine.ask(claims.resume(self._engine, run._id, pinned))
+
+    def _fork(self, run: Run, at: Any, replace: Mapping[str, Any], workflow: Any) -> Run:
+        definition = self._definition(run.workflow if workflow is None else workflow)
+        self._be_owner()
+        found, outcome = fork_run(self._engine, self._database, run, at, replace, definition)
+        return Run(self, found, outcome)
+
+    # --- retention ---------------------------------------------------------------------------------------
+
+    def purge(self, before: Instant | Duration, *, workflow: str | None = None, dry_run: bool = False) -> int:
+        """Delete finished runs that ended before an instant (or a duration ago); gives how many.
+
+        Each run goes with everything of it in one transaction, and the purge itself is written to the audit table.
+
+        Args:
+            dry_run: only count.
+        """
+        return self._retention.purge(_since(before), workflow, dry_run=dry_run)
+
+    # --- SQL ---------------------------------------------------------------------------------------------
+
+    def sql(self, query: str, *parameters: Any) -> Answer:
+        """Ask DuckDB, in process: ``ctx.sql("select status, count(*) from runs group by 1").df()``.
+
+        Tables are ``runs``, ``steps`` and ``events`` (as the views of the same names in PostgreSQL, up to date at every
+        call), DataFrames, Arrow tables and relations in the caller's variables, files (``'orders.csv'``), and what
+        earlier calls created. A column called ``at`` is written ``"at"`` or ``events.at``.
+
+        Args:
+            query: DuckDB's SQL.
+            parameters: for ``?`` in order, or one mapping for ``$name``.
+
+        Returns:
+            The answer as of now: a DuckDB relation with ``.df()``, ``.arrow()``, ``.pl()``, ``.fetchone()``,
+            ``.fetchall()``, ``.show()``.
+
+        Raises:
+            QueryError: DuckDB cannot answer it.
+            StoreUnavailableError: the journal cannot be read.
+        """
+        from dataflows_sdk.warehouse.lens import Lens, caller_frames
+
+        with self._lens_lock:
+            if self._closed:
+                raise QueryError("the context is closed; connect() makes a new one")
+            if self._lens is None:
+                self._lens = Lens(self._database)
+            lens = self._lens
+        return lens.sql(query, parameters, caller_frames(2))
+
+    @property
+    def url(self) -> str:
+        """The address for psql and BI tools; with the embedded database it contains its password."""
+        return self._server.tcp_url if self._server is not None else self._database.conninfo
+
+    # --- for the handles ---------------------------------------------------------------------------------
+
+    def _read(self, file: str, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._database.read(file, name, parameters)
+
+    def _decode(self, tree: Any, *, strict: bool = False) -> Any:
+        if type(tree) not in (dict, list):
+            return tree
+        text = json.dumps(tree)
+        if '"$' not in text:
+            return tree
+        from dataflows_sdk.core.codec import blob_refs
+
+        refs = blob_refs(text)
+        blobs = {sha: bytes(data) for sha, data in self._read("look", "blobs", (list(refs),))} if refs else {}
+        reader = ValueReader if strict else LenientReader
+        return reader(self._types, blobs).value(tree)
+
+    def _knows(self, workflow: str) -> bool:
+        return self._catalog.get(workflow) is not None
+
+    # --- the end -----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Hand back the runs that are under way and disconnect. Idempotent."""
+        with self._lens_lock:
+            self._closed = True
+            lens, self._lens = self._lens, None
+        if lens is not None:
+            lens.close()
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = str(self._server.data_dir.parent) if self._server is not None else repr(self._database)
+        return f"<dataflows context on {where}{' (closed)' if self._closed else ''}>"
+
+
+def _close(
+    engine: Engine,
+    executor: Executor,
+    retention: Retention,
+    database: Database,
+    server: EmbeddedServer | None,
+) -> None:
+    retention.stop()
+    executor.stop()
+    engine.close()
+    executor.retire()
+    database.close()
+    if server is not None:
+        server.close()
+
+
+def _key(idempotency_key: str | None) -> str | None:
+    if idempotency_key is not None and (
+        not isinstance(idempotency_key, str) or not idempotency_key or "\0" in idempotency_key
+    ):
+        raise DefinitionError(f"an idempotency key is a text, not {idempotency_key!r}")
+    return idempotency_key
+
+
+def _id_of(run: Run | str | UUID) -> UUID:
+    return run._id if isinstance(run, Run) else parse_id(run)
+
+
+def _statuses(status: str | Sequence[str] | None) -> list[str] | None:
+    if status is None:
+        return None
+    wanted = [status] if isinstance(status, str) else list(status)
+    for word in wanted:
+        if word not in _STATUSES:
+            raise DefinitionError(f"there is no status {word!r}; there are {', '.join(sorted(_STATUSES))}")
+    return wanted
+
+
+def _since(value: Instant | Duration) -> datetime:
+    """An instant as it is, a duration as so long ago."""
+    if isinstance(value, date) or (isinstance(value, str) and value[:4].isdigit() and value[4:5] == "-"):
+        moment: datetime = parse_instant(value)
+        return moment
+    return datetime.now(UTC) - parse_duration(value)

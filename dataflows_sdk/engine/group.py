@@ -1,0 +1,391 @@
+"""Branches: map, parallel and gather.
+
+A group is opened by one verb and lives on the engine's loop, whatever the colour of the workflow. Its branches have
+their identities before any of them runs. A branch whose function takes a parameter ``step`` is a scope with steps of
+its own; otherwise it is a single step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dataflows_sdk.engine.faces import AsyncFace, Settle, is_async, is_control_flow
+from dataflows_sdk.engine.live import Branch, Frame, LiveRun, current_branch, quote
+from dataflows_sdk.engine.units import Event, Unit
+from dataflows_sdk.engine.verbs import ReplayStopped, Verbs
+from dataflows_sdk.errors import Cancelled, DefinitionError, NonDeterminismError, StepCollisionError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.core.retry import Retry
+
+_MISSING: Any = object()
+
+
+class Item:
+    """One branch, before it runs."""
+
+    __slots__ = ("args", "fn", "full", "key", "result", "scoped", "work")
+
+    def __init__(
+        self,
+        key: str,
+        full: str,
+        fn: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        scoped: bool,
+        work: Any = None,
+    ) -> None:
+        self.key = key
+        self.full = full
+        self.fn = fn
+        self.args = args
+        #: whether it has steps of its own
+        self.scoped = scoped
+        #: an awaitable or callable that the caller made (gather)
+        self.work = work
+        self.result: Any = _MISSING
+
+
+class Options:
+    """What holds for every branch of a group."""
+
+    __slots__ = ("concurrency", "need", "on_error", "retry", "timeout", "uncertain", "undo")
+
+    def __init__(
+        self,
+        concurrency: int | None = None,
+        retry: Retry | None = None,
+        timeout: Any = None,
+        undo: Callable[..., Any] | None = None,
+        uncertain: str = "retry",
+        on_error: str = "raise",
+        need: int | None = None,
+    ) -> None:
+        if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
+            raise DefinitionError(f"concurrency is a whole number from 1 on, not {concurrency!r}")
+        if on_error not in ("raise", "return"):
+            raise DefinitionError(f"on_error is 'raise' or 'return', not {on_error!r}")
+        self.concurrency = concurrency
+        self.retry = retry
+        self.timeout = timeout
+        self.undo = undo
+        self.uncertain = uncertain
+        self.on_error = on_error
+        #: how many branches must succeed; None: all
+        self.need = need
+
+
+def keyed_items(
+    frame: Frame, keys: Sequence[str], fns: Sequence[Callable[..., Any]], args: Sequence[tuple[Any, ...]]
+) -> list[Item]:
+    """Branches with their keys; StepCollisionError when two have the same."""
+    seen: set[str] = set()
+    items: list[Item] = []
+    last: Callable[..., Any] | None = None
+    scoped = False
+    for key, fn, arg in zip(keys, fns, args, strict=True):
+        if fn is not last:  # a map asks the same question for each of its items
+            last, scoped = fn, takes_step(fn)
+        if key in seen:
+            raise StepCollisionError(f"step {frame.name!r}: two branches have the key {key!r}; keys must differ")
+        seen.add(key)
+        items.append(Item(key, f"{frame.key}[{quote(key)}]", fn, arg, scoped))
+    return items
+
+
+async def run_group(live: LiveRun, verbs: Verbs, frame: Frame, items: list[Item], options: Options) -> list[Any]:
+    """Run the branches of a group; results in the order of the items.
+
+    With ``on_error="raise"`` the first failure, in the order of the items, is raised once the branches that run have
+    ended; no new one is begun after a failure. Which branches won a race, and that a group failed, are recorded.
+    """
+    group = _Group(live, verbs, frame, items, options)
+    return await verbs.wait_group(group.start)  # type: ignore[no-any-return]
+
+
+class _Group:
+    def __init__(self, live: LiveRun, verbs: Verbs, frame: Frame, items: list[Item], options: Options) -> None:
+        self.live = live
+        self.engine = verbs.engine
+        self.verbs = Verbs(live, AsyncFace(self.engine))
+        self.frame = frame
+        self.items = items
+        self.options = options
+        record = frame.record
+        self.recorded_failure = record is not None and record.state == "failed"
+        winners = record.data.get("winners") if record is not None and record.state == "completed" else None
+        self.recorded_winners: set[str] | None = None if winners is None else set(winners)
+        self.next = 0
+        #: lanes that count as active
+        self.lanes = 0
+        self.succeeded: list[Item] = []
+        self.failed: list[tuple[Item, BaseException]] = []
+        self.control: BaseException | None = None
+        self.running: dict[Item, tuple[asyncio.Task[None], Branch]] = {}
+
+    def start(self, settle: Settle) -> None:
+        task = self.engine.loop.create_task(self._run())
+        self.live.tasks.add(task)
+
+        def done(task: asyncio.Task[list[Any]]) -> None:
+            self.live.tasks.discard(task)
+            if task.cancelled():
+                settle(None, self.live.stopping or Cancelled())
+                return
+            error = task.exception()
+            settle(None if error else task.result(), error)
+
+        task.add_done_callback(done)
+
+    async def _run(self) -> list[Any]:
+        live = self.live
+        self._open()
+        lanes = min(self.options.concurrency or len(self.items), len(self.items))
+        # The branch that opened the group waits for it; each of the group's own lanes is active. The last lane
+        # hands its place back: between its end and what the opener does next the run must not look idle.
+        self.lanes = max(1, lanes)
+        with live.lock:
+            live.active += self.lanes - 1
+        try:
+            await self._lanes(lanes)
+        finally:
+            with live.lock:
+                live.active += 1 - self.lanes
+        if self.control is not None:
+            raise self.control
+        return await self._close()
+
+    # --- opening -----------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        live, frame = self.live, self.frame
+        keys = [item.key for item in self.items]
+        plain = keys == [str(i) for i in range(len(keys))]
+        recorded = live.state.scopes.get(frame.key)
+        if recorded is not None:
+            before = recorded["keys"] if "keys" in recorded else [str(i) for i in range(recorded["count"])]
+            if before != keys:
+                raise NonDeterminismError(
+                    f"{frame.op} {frame.name!r} was recorded with {len(before)} branches ({_few(before)}) and now has "
+                    f"{len(keys)} ({_few(keys)}); what it goes over must be the same in every replay: make it the "
+                    "result of a step",
+                    recorded=f"{frame.key}: {_few(before)}",
+                    asked=f"{frame.key}: {_few(keys)}",
+                )
+            return
+        if live.dry:
+            raise ReplayStopped(frame.key, frame.op)
+        data: dict[str, Any] = {"op": frame.op, "name": frame.name, "count": len(keys)}
+        if not plain:
+            data["keys"] = keys
+        self.engine.writer.submit(Unit(live.head, [Event("scope.opened", frame.key, json.dumps(data))]))
+
+    # --- running -----------------------------------------------------------------------------------------
+
+    async def _lanes(self, count: int) -> None:
+        if not count:
+            return
+        lanes = [self.engine.loop.create_task(self._lane()) for _ in range(count)]
+        try:
+            await asyncio.wait(lanes)
+        except asyncio.CancelledError:
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.wait(lanes)
+            self.control = self.control or self.live.stopping or Cancelled()
+        for lane in lanes:
+            if not lane.cancelled() and (error := lane.exception()) is not None:
+                raise error
+
+    async def _lane(self) -> None:
+        live = self.live
+        task = asyncio.current_task()
+        assert task is not None
+        live.tasks.add(task)
+        try:
+            while self.next < len(self.items) and not self._enough():
+                item = self.items[self.next]
+                self.next += 1
+                if self._skipped(item):
+                    continue
+                await self._one(item, task)
+        finally:
+            live.tasks.discard(task)
+            if self.lanes > 1:
+                self.lanes -= 1
+                with live.lock:
+                    live.active -= 1
+                self.engine.consider(live)
+
+    def _enough(self) -> bool:
+        if self.control is not None:
+            return True
+        need = self.options.need
+        if need is not None and len(self.succeeded) >= need:
+            return True
+        return bool(self.failed) and need is None and self.options.on_error == "raise" and not self.recorded_failure
+
+    def _skipped(self, item: Item) -> bool:
+        """On replay: branches that lost, or were never begun because another had failed, are not begun now."""
+        if self.recorded_winners is not None:
+            return item.key not in self.recorded_winners
+        if self.recorded_failure:
+            prefix = item.full + "/"
+            records = self.live.records
+            return item.full not in records and not any(key.startswith(prefix) for key in records)
+        return False
+
+    async def _one(self, item: Item, task: asyncio.Task[None]) -> None:
+        # A branch that is a single step needs no scope, unless it may have to be cancelled alone.
+        alone = not item.scoped and self.options.need is None
+        branch = self.frame.branch if alone else Branch(self.live, item.full + "/")
+        if not alone:
+            self.running[item] = (task, branch)
+        try:
+            item.result = await self._work(item, branch)
+        except asyncio.CancelledError:
+            if self.live.stopping is None and branch.cancelled:
+                task.uncancel()
+                return
+            self.control = self.control or self.live.stopping or Cancelled()
+        except BaseException as error:
+            if branch.cancelled and isinstance(error, Cancelled):
+                return
+            if is_control_flow(error) or isinstance(error, ReplayStopped):
+                self.control = self.control or error
+            elif isinstance(error, Exception):
+                self.failed.append((item, error))
+            else:
+                raise
+        else:
+            self.succeeded.append(item)
+            if self.options.need is not None and len(self.succeeded) == self.options.need:
+                self._cancel_losers(item)
+        finally:
+            self.running.pop(item, None)
+
+    def _cancel_losers(self, winner: Item) -> None:
+        for item, (task, branch) in list(self.running.items()):
+            if item is winner or item in self.succeeded:
+                continue
+            branch.cancelled = True
+            self.live.lost += (item.full,)
+            for pending in [p for p in self.live.pendings if self.live.is_lost(p.frame)]:
+                self.engine.unblock(self.live, pending, None, Cancelled("another branch won the race"))
+            task.cancel()
+
+    async def _work(self, item: Item, branch: Branch) -> Any:
+        options = self.options
+        if item.work is not None:
+            return await self._given(item.work, branch)
+        assert item.fn is not None
+        if not item.scoped:
+            frame = self.live.enter_item(branch, "run", self.frame.name, item.key, item.full)
+            return await self.verbs.run(
+                frame.name,
+                item.fn,
+                item.args,
+                None,
+                retry=options.retry,
+                timeout=options.timeout,
+                undo=options.undo,
+                uncertain=options.uncertain,
+                item=frame,
+            )
+        return await self.engine.calls.scoped(self.live, branch, item.fn, item.args, {})
+
+    async def _given(self, work: Any, branch: Branch) -> Any:
+        if inspect.isawaitable(work):
+            token = current_branch.set(branch)
+            try:
+                return await work
+            finally:
+                current_branch.reset(token)
+        if not callable(work):
+            raise DefinitionError(f"step.gather takes coroutines or functions without arguments, not {work!r}")
+        return await self.engine.calls.plain(branch, work)
+
+    # --- closing -----------------------------------------------------------------------------------------
+
+    async def _close(self) -> list[Any]:
+        options, need = self.options, self.options.need
+        if need is not None and len(self.succeeded) < need:
+            error = self.failed[0][1] if self.failed else DefinitionError("no branch to wait for")
+            await self._fail(error)
+            raise error
+        if self.failed and need is None and options.on_error == "raise":
+            position = {item: index for index, item in enumerate(self.items)}
+            error = min(self.failed, key=lambda pair: position[pair[0]])[1]
+            if len(self.failed) > 1:
+                error.add_note(f"{len(self.failed) - 1} more of the {len(self.items)} branches failed")
+            await self._fail(error)
+            raise error
+        await self._succeed()
+        if need is not None:
+            return [(item.key, item.result) for item in self.succeeded]
+        errors = {id(item): error for item, error in self.failed}
+        return [errors.get(id(item), item.result) for item in self.items]
+
+    async def _succeed(self) -> None:
+        frame, live = self.frame, self.live
+        if frame.record is not None and frame.record.done:
+            live.replayed += 1
+            return
+        if live.dry:
+            raise ReplayStopped(frame.key, frame.op)
+        data: dict[str, Any] = {"op": frame.op, "name": frame.name, "n": frame.n, "count": len(self.items)}
+        if self.options.need is not None:
+            data["winners"] = [item.key for item in self.succeeded]
+        unit = Unit(live.head, [Event("step.completed", frame.key, json.dumps(data))])
+        if self.options.need is not None:
+            await self.verbs.face.commit(unit)  # who won must be known before anybody acts on it
+        else:
+            self.engine.writer.submit(unit)
+
+    async def _fail(self, error: BaseException) -> None:
+        frame, live = self.frame, self.live
+        if frame.record is not None and frame.record.done:
+            return
+        if live.dry:
+            raise ReplayStopped(frame.key, frame.op)
+        data = {
+            "op": frame.op,
+            "name": frame.name,
+            "n": frame.n,
+            "count": len(self.items),
+            "retry_at": None,
+            "error": self.engine.values.error_data(error),
+        }
+        await self.verbs.face.commit(Unit(live.head, [Event("step.failed", frame.key, json.dumps(data))]))
+
+
+def _few(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:5]) + (", …" if len(keys) > 5 else "")
+
+
+def takes_step(fn: Callable[..., Any]) -> bool:
+    """Whether *fn* has a parameter named ``step``: then it is a branch with steps of its own."""
+    code = getattr(fn, "__code__", None)
+    if code is not None and not hasattr(fn, "__wrapped__"):
+        return "step" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    try:
+        return "step" in inspect.signature(fn).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def branches(
+    given: Mapping[str, Callable[..., Any]] | Sequence[Callable[..., Any]],
+) -> tuple[list[str], list[Callable[..., Any]]]:
+    """Keys and functions of ``step.parallel``."""
+    if isinstance(given, Mapping):
+        return [str(key) for key in given], list(given.values())
+    return [str(i) for i in range(len(given))], list(given)
+
+
+Work = Awaitable[Any] | Callable[[], Any]
+__all__ = ["Item", "Options", "Work", "branches", "is_async", "keyed_items", "run_group", "takes_step"]

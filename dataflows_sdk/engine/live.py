@@ -1,0 +1,347 @@
+"""A run in the memory of the process that owns it.
+
+`LiveRun` keeps the books: which steps are recorded, who asked for what in which order, which branches are active and
+what the others wait for. It does no I/O; the engine and the faces of the step API do, and tell it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dataflows_sdk.engine import state as journal
+from dataflows_sdk.engine.decide import Waiting, decide_order
+from dataflows_sdk.engine.state import RunState, StepRecord
+from dataflows_sdk.engine.units import Event, RunHead
+from dataflows_sdk.errors import Cancelled, DefinitionError, NotInWorkflowError, StepCollisionError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.engine.definitions import Workflow
+
+#: the scope in which the code of this context runs
+current_branch: ContextVar[Branch | None] = ContextVar("dataflows_branch", default=None)
+#: the step whose function runs in this context
+current_step: ContextVar[StepInfo | None] = ContextVar("dataflows_step", default=None)
+
+_QUOTED = str.maketrans({"%": "%25", "/": "%2F", "[": "%5B", "]": "%5D", "#": "%23", "\n": "%0A", "\0": "%00"})
+_MAX_NAME = 500
+_MAX_CHECKED = 10_000
+
+
+def quote(name: str) -> str:
+    """A name as it stands in a key: the signs that build keys are escaped."""
+    if name.isalnum():
+        return name
+    return name.translate(_QUOTED)
+
+
+_checked: set[str] = set()
+
+
+def check_name(name: object) -> str:
+    """A step's name, or DefinitionError."""
+    if name in _checked:
+        return name
+    if not isinstance(name, str):
+        raise DefinitionError(f"a step's name is a string, not {type(name).__name__} {name!r}")
+    if not name or len(name) > _MAX_NAME:
+        raise DefinitionError(f"a step's name has 1 to {_MAX_NAME} characters, not {len(name)}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DefinitionError(f"the step's name {name!r} holds a lone surrogate, which PostgreSQL refuses") from None
+    if len(_checked) < _MAX_CHECKED:
+        _checked.add(name)
+    return name
+
+
+class StepInfo:
+    """What a step's function may know of itself: `dataflows_sdk.current_step()`."""
+
+    __slots__ = ("_live", "active", "attempt", "key", "name")
+
+    def __init__(self, live: LiveRun, key: str, name: str, attempt: int) -> None:
+        self._live = live
+        self.key = key
+        self.name = name
+        #: 1 for the first attempt
+        self.attempt = attempt
+        #: whether its function is still running
+        self.active = True
+
+    @property
+    def run_id(self) -> str:
+        return str(self._live.head.id)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in every attempt and after every crash: give it to APIs that take one."""
+        from dataflows_sdk.core.ids import idempotency_key
+
+        return idempotency_key(self._live.head.id, self.key)
+
+
+def current_step_info() -> StepInfo:
+    """Inside a step's function: its key, its attempt, and its idempotency key.
+
+    Raises:
+        NotInWorkflowError: no step's function is running here.
+    """
+    info = current_step.get()
+    if info is None or not info.active:
+        raise NotInWorkflowError("current_step() is called inside a step's function")
+    return info
+
+
+class Frame:
+    """One call of a step verb."""
+
+    __slots__ = ("branch", "ended", "foreign", "key", "n", "name", "op", "record", "started")
+
+    def __init__(self, branch: Branch, op: str, name: str, key: str, n: int | None) -> None:
+        self.branch = branch
+        self.op = op
+        self.name = name
+        self.key = key
+        self.n = n
+        self.record: StepRecord | None = None
+        self.foreign = False
+        #: its outcome is decided; nothing more is said of its beginning
+        self.ended = False
+        #: the `step.started` that is not yet written
+        self.started: Event | None = None
+
+
+class Branch:
+    """A scope: the workflow's own code, or one branch of a map, parallel or gather.
+
+    A step's identity is (run, path of its scope, name, occurrence in the scope); the path is fixed when the branch
+    is created, so that parallel code finds its steps again in whatever order they run (rule R1 of the design).
+    """
+
+    __slots__ = ("actor", "calls", "cancelled", "counts", "expected", "live", "n", "path", "used", "who")
+
+    def __init__(self, live: LiveRun, path: str) -> None:
+        self.live = live
+        self.path = path
+        self.actor: object | None = None
+        self.n = 0
+        self.counts: dict[str, int] = {}
+        self.who: dict[str, object] = {}
+        self.used: set[str] = set()
+        self.expected = live.expected.get(path, {})
+        #: set when this branch lost a race
+        self.cancelled = False
+        self.calls: set[asyncio.Task[Any]] = set()
+
+    def replaying(self) -> bool:
+        """Whether something is recorded that this scope's code has not asked for yet."""
+        return any(n > self.n for n in self.expected)
+
+
+class Pending:
+    """Something a branch waits for."""
+
+    __slots__ = ("branch", "frame", "looked", "match", "message", "op", "settle", "timer", "until")
+
+    def __init__(
+        self,
+        frame: Frame,
+        op: str,
+        until: datetime | None = None,
+        message: str | None = None,
+        match: dict[str, Any] | None = None,
+    ) -> None:
+        self.frame = frame
+        self.branch = frame.branch
+        self.op = op
+        self.until = until
+        self.message = message
+        self.match = match
+        self.timer: asyncio.TimerHandle | None = None
+        #: the inbox was read since this wait began; before that the run is not let go of
+        self.looked = message is None
+        #: told the outcome or the exception, on the engine's loop
+        self.settle: Callable[[Any, BaseException | None], None] = lambda _result, _error: None
+
+    def waiting(self) -> Waiting:
+        frame = self.frame
+        return Waiting(frame.key, self.op, frame.name, self.until, self.message)
+
+
+class LiveRun:
+    """One run, owned by this process."""
+
+    def __init__(self, workflow: Workflow, head: RunHead, state: RunState, parent: UUID | None = None) -> None:
+        self.workflow = workflow
+        self.head = head
+        self.state = state
+        self.parent = parent
+        self.parent_key: str | None = None
+        #: steps recorded by earlier activations that were not asked for yet
+        self.records = state.steps
+        self.expected = journal.ordinals(state) if state.steps else {}
+        self.cut = state.seq
+        self.root = Branch(self, "")
+        #: in the order in which they began to wait
+        self.pendings: dict[Pending, None] = {}
+        #: branches that are neither waiting nor done; 0 means that the run only waits
+        self.active = 1
+        self.idle_since: datetime | None = None
+        #: messages that a wait here took, whose record may still be on its way
+        self.taken: set[int] = set()
+        #: children that the run waits for, by the key of their step
+        self.children: dict[str, UUID] = {}
+        #: set when the engine shuts down: begin nothing new
+        self.closing = False
+        #: set from the decision to let go of the run on
+        self.suspending = False
+        self.cancel: dict[str, Any] | None = state.cancel
+        #: raised by every verb once the run is being unwound
+        self.stopping: BaseException | None = None
+        self.shielded = False
+        #: keys of branches that lost a race: whatever they are still about to do, they may not
+        self.lost: tuple[str, ...] = ()
+        #: compensations in the order in which their steps completed
+        self.undos: list[tuple[int, str, str, Callable[..., Any], Any, Any]] = []
+        self.task: asyncio.Task[Any] | None = None
+        self.tasks: set[asyncio.Task[Any]] = set()
+        #: only look: a verb that would have to do something stops the replay
+        self.dry = False
+        self.replayed = 0
+        self.ran = 0
+        self.lock = threading.Lock()
+        self.finished_at_seq = 0
+        self.check: asyncio.TimerHandle | None = None
+        self.last_progress = 0.0
+
+    @property
+    def id(self) -> UUID:
+        return self.head.id
+
+    # --- verbs begin and end -----------------------------------------------------------------------------
+
+    def enter(self, op: str, name: str, key: object = None, *, ordered: bool = True) -> Frame:
+        """A verb begins: give it its identity.
+
+        Raises:
+            StepCollisionError: the identity is taken, or two tasks use one name side by side.
+            NonDeterminismError: another step is recorded at this place.
+            NotInWorkflowError: called inside a step's function.
+        """
+        inside = current_step.get()
+        if inside is not None and inside.active and inside._live is self:
+            raise NotInWorkflowError(
+                f"step {name!r} was asked for inside the function of step {inside.key!r}; steps do not nest: "
+                "give the function of a map or parallel a parameter `step` to make it a branch with steps of its own"
+            )
+        check_name(name)
+        branch = current_branch.get()
+        if branch is None or branch.live is not self:
+            branch = self.root
+        actor = _actor()
+        with self.lock:
+            frame = self._identify(branch, actor, op, name, key, ordered)
+        if self.stopping is not None:
+            raise self.stopping
+        if self.lost and self.is_lost(frame):
+            raise Cancelled("another branch won the race")
+        return frame
+
+    def _identify(self, branch: Branch, actor: object, op: str, name: str, key: object, ordered: bool) -> Frame:
+        base = quote(name)
+        if key is not None:
+            base = f"{base}[{quote(str(key))}]"
+            if base in branch.used:
+                raise StepCollisionError(
+                    f"step {name!r} with key {key!r} stands twice in one scope; keys of one name must differ"
+                )
+            branch.used.add(base)
+            full = branch.path + base
+        else:
+            holder = branch.who.get(base)
+            if holder is not actor:
+                if holder is not None and _alive(holder):
+                    raise StepCollisionError(
+                        f"step {name!r} is used by two parallel tasks of one scope, so that nobody could tell them "
+                        "apart after a crash; give each a key= of its own, or open branches with step.map, "
+                        "step.parallel or step.gather"
+                    )
+                branch.who[base] = actor
+            count = branch.counts.get(base, 0) + 1
+            branch.counts[base] = count
+            full = branch.path + base if count == 1 else f"{branch.path}{base}#{count}"
+        if branch.actor is None:
+            branch.actor = actor
+        own = branch.actor is actor
+        n: int | None = None
+        if own and ordered:
+            branch.n = n = branch.n + 1
+            if branch.expected:
+                decide_order(branch.expected, n, full, full in self.records)
+        frame = Frame(branch, op, name, full, n)
+        frame.record = self.records.pop(full, None)
+        if not own:
+            frame.foreign = True
+            self.active += 1
+        return frame
+
+    def enter_item(self, branch: Branch, op: str, name: str, key: str, full: str) -> Frame:
+        """A branch of a group that is a step by itself: its identity was fixed when the group was opened."""
+        frame = Frame(branch, op, f"{name}[{key}]", full, None)
+        frame.record = self.records.pop(full, None)
+        if self.stopping is not None:
+            raise self.stopping
+        return frame
+
+    def is_lost(self, frame: Frame) -> bool:
+        """Whether a verb belongs to a branch that lost a race, or to something inside of one."""
+        return any(frame.key == lost or frame.key.startswith(lost + "/") for lost in self.lost)
+
+    def leave(self, frame: Frame) -> None:
+        """A verb is over."""
+        frame.ended = True
+        if frame.foreign:
+            with self.lock:
+                self.active -= 1
+
+    def retire(self) -> None:
+        """The run is over here: let go of what refers back to it, so that it need not wait for the collector."""
+        self.task = None
+        self.root.actor = None
+        self.root.who.clear()
+        self.tasks.clear()
+
+    # --- waiting -----------------------------------------------------------------------------------------
+
+    def waiting(self) -> list[Waiting]:
+        return [pending.waiting() for pending in self.pendings]
+
+    def messages(self) -> set[str]:
+        """Names of the messages that somebody here waits for."""
+        return {pending.message for pending in self.pendings if pending.message is not None}
+
+
+def _actor() -> object:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return task if task is not None else threading.current_thread()
+
+
+def _alive(actor: object) -> bool:
+    if isinstance(actor, asyncio.Task):
+        return not actor.done()
+    return actor.is_alive() if isinstance(actor, threading.Thread) else True
+
+
+def leftovers(live: LiveRun) -> Iterable[StepRecord]:
+    """Recorded steps of sequential code that were never asked for, oldest first."""
+    found = [record for record in live.records.values() if record.data.get("n") is not None and record.done]
+    return sorted(found, key=lambda record: record.first_seq)

@@ -1,0 +1,118 @@
+"""Dry replay: today's code against a recorded run, without any effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dataflows_sdk.engine.claims import event_of
+from dataflows_sdk.engine.decide import decide_leftovers
+from dataflows_sdk.engine.definitions import Workflow
+from dataflows_sdk.engine.live import LiveRun, leftovers
+from dataflows_sdk.engine.state import JournalEvent, RunState, fold
+from dataflows_sdk.engine.units import RunHead
+from dataflows_sdk.engine.verbs import ReplayStopped
+from dataflows_sdk.errors import NonDeterminismError, Suspended
+
+if TYPE_CHECKING:
+    from dataflows_sdk.engine.runner import Engine
+
+
+@dataclass(slots=True)
+class Replay:
+    """What came of a dry replay.
+
+    Attributes:
+        ok: the code asked for what was recorded, and where the run is over, ended as it did.
+        outcome: ``"completed"``, ``"failed"``, ``"stopped"`` (it came to something that is not recorded) or
+            ``"mismatch"``.
+        replayed: how many steps came from the journal.
+        next: the step at which it stopped, with what it would do there.
+        difference: readable, empty where there is none.
+    """
+
+    ok: bool
+    outcome: str
+    replayed: int
+    next: str = ""
+    difference: str = ""
+    value: Any = None
+    error: BaseException | None = None
+    recorded_version: str = ""
+    version: str = ""
+    steps: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        head = f"replay {'ok' if self.ok else 'differs'}: {self.replayed} steps from the journal"
+        if self.recorded_version != self.version:
+            head += f"; recorded with version {self.recorded_version}, replayed with {self.version}"
+        if self.next:
+            head += f"; stopped at {self.next}"
+        return head + (f"\n{self.difference}" if self.difference else "")
+
+
+async def dry_replay(engine: Engine, run: UUID, workflow: Workflow, events: Sequence[JournalEvent]) -> Replay:
+    """Call the workflow's code with a run whose every verb may only give what is recorded."""
+    state = RunState()
+    for event in events:
+        fold(state, event)
+    ended = state.status
+    live = LiveRun(workflow, RunHead(run, -1, state.seq), state)
+    live.dry = True
+    # A cancel or failure is replayed as far as the code goes by itself.
+    live.cancel = None
+    started = await event_of(engine, state)
+    result = Replay(False, "completed", 0, recorded_version=state.version, version=workflow.version)
+    try:
+        result.value = await engine.calls.workflow(live, started)
+        decide_leftovers(leftovers(live))
+        _compare_end(engine, result, ended, state)
+    except ReplayStopped as stopped:
+        result.outcome = "stopped"
+        result.next = f"{stopped.op} {stopped.key}"
+        result.ok = ended != "succeeded"
+        if not result.ok:
+            result.difference = (
+                f"the run is over, but the code asks for {stopped.op} {stopped.key!r}, which is not recorded"
+            )
+    except NonDeterminismError as error:
+        result.outcome = "mismatch"
+        result.difference = f"recorded: {error.recorded}\nasked:    {error.asked}\n{error}"
+        result.error = error
+    except Suspended:
+        result.outcome = "stopped"
+        result.ok = True
+    except Exception as error:  # noqa: BLE001 - whatever the code raises is the outcome
+        result.outcome = "failed"
+        result.error = error
+        recorded = (state.outcome or {}).get("error") or {}
+        result.ok = ended == "failed" and recorded.get("message") == engine.redactor.redact_text(str(error))
+        if not result.ok:
+            result.difference = (
+                f"the code raises {type(error).__name__}: {error}\nrecorded: {ended} {recorded.get('message', '')}"
+            )
+    result.replayed = live.replayed
+    return result
+
+
+def _compare_end(engine: Engine, result: Replay, ended: str, state: RunState) -> None:
+    if ended != "succeeded":
+        result.ok = ended not in ("failed", "cancelled")
+        if not result.ok:
+            result.difference = f"the code now ends well; the run is recorded as {ended}"
+        return
+    text = engine.values.tree(result.value)
+    recorded = (state.outcome or {}).get("value")
+    result.ok = text == recorded
+    if not result.ok:
+        result.difference = f"result recorded: {_short(recorded)}\nresult now:      {_short(text)}"
+
+
+def _short(value: Any, limit: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+Check = Callable[[Replay], None]

@@ -1,0 +1,548 @@
+"""The engine: an event loop in a thread of its own, on which the runs of this process live.
+
+It starts runs, executes their code, writes what came of them, and hands them back when it stops. Which runs of the
+database it should take on is decided elsewhere (`dataflows_sdk.worker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dataflows_sdk.core.ids import new_uuid
+from dataflows_sdk.engine import settle as endings
+from dataflows_sdk.engine.calling import Calls
+from dataflows_sdk.engine.decide import Suspend
+from dataflows_sdk.engine.definitions import Catalog, Event, Workflow, describe
+from dataflows_sdk.engine.faces import AsyncFace, Settle
+from dataflows_sdk.engine.faults import fault
+from dataflows_sdk.engine.live import Frame, LiveRun, Pending
+from dataflows_sdk.engine.outcome import Bridge, Outcome
+from dataflows_sdk.engine.reader import Reader
+from dataflows_sdk.engine.state import RunState
+from dataflows_sdk.engine.transactions import transact
+from dataflows_sdk.engine.units import NewRun, RunHead, Unit, Version
+from dataflows_sdk.engine.values import Values
+from dataflows_sdk.engine.verb_base import json_text
+from dataflows_sdk.engine.visible import Visible
+from dataflows_sdk.engine.waiting import Waits
+from dataflows_sdk.engine.writer import Writer
+from dataflows_sdk.errors import StoreUnavailableError
+from dataflows_sdk.store.database import ENGINE_SETTINGS, Database, engine_statements
+from dataflows_sdk.store.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from dataflows_sdk.core.clock import Clock
+
+log = logging.getLogger("dataflows.engine")
+
+#: seconds between looks for the end of runs that are executed elsewhere
+_LOOK_FIRST = 0.02
+_LOOK_LAST = 0.5
+
+
+class Engine:
+    """Runs of one process on one database.
+
+    Args:
+        database: prepared.
+        catalog: where the code of runs is found by name.
+        clock: the database's time; a virtual one in tests.
+        values: the codec.
+        linger: how long a run may wait in memory before it is let go of.
+        concurrency: how many runs are in memory at once; more are queued.
+        threads: how many steps and workflows written with ``def`` run at once.
+        max_crashes: after so many lost owners without progress a run is quarantined.
+        always_replay: after every step the run is rebuilt from the journal (tests).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        clock: Clock,
+        values: Values,
+        *,
+        linger: timedelta = timedelta(seconds=1),
+        concurrency: int = 2000,
+        threads: int = 256,
+        max_crashes: int = 5,
+        always_replay: bool = False,
+    ) -> None:
+        self.database = database
+        self.catalog = catalog
+        self.clock = clock
+        self.values = values
+        self.redactor = values.redactor
+        self.linger = linger
+        self.concurrency = concurrency
+        self.max_crashes = max_crashes
+        self.always_replay = always_replay
+        self.worker_id = new_uuid()
+        self.live: dict[UUID, LiveRun] = {}
+        #: told when something may be claimable
+        self.on_queued: Callable[[], None] = lambda: None
+        #: called once before the first run is owned by this process, in the caller's thread
+        self.before_first_run: Callable[[], None] = lambda: None
+        #: told when there is room for one more run
+        self.on_room: Callable[[], None] = lambda: None
+        self._threads = threads
+        self._known: set[tuple[str, str]] = set()
+        self._watchers: dict[UUID, list[Outcome]] = {}
+        self._submitted: deque[tuple[Any, Callable[[asyncio.Task[Any]], None]]] = deque()
+        self._submitting = False
+        self._lookout: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._owns = False
+        self.closing = False
+
+    # --- the loop ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the loop and connect.
+
+        Raises:
+            StoreUnavailableError: PostgreSQL does not answer.
+        """
+        ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._main, args=(ready,), name="dataflows-engine", daemon=True)
+        self._thread.start()
+        ready.result()
+
+    def _main(self, ready: Future[None]) -> None:
+        # A selector loop everywhere: libpq's socket is watched by it, which Windows' default loop cannot.
+        self.loop = asyncio.SelectorEventLoop()
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_until_complete(self._connect())
+        except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits
+            ready.set_exception(error)
+            self.loop.close()
+            return
+        ready.set_result(None)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+    async def _connect(self) -> None:
+        sql = engine_statements()
+        conninfo = self.database.conninfo
+        writing = Pipeline(conninfo, sql, ENGINE_SETTINGS)
+        reading = Pipeline(conninfo, sql, ENGINE_SETTINGS)
+        self.reader = Reader(reading, self._notified)
+        await asyncio.gather(writing.connect(), self.reader.connect())
+        self.writer = Writer(
+            writing, self.loop, self.stamp, self._messages, self._queued, self._lost, str(self.worker_id)
+        )
+        self.waits = Waits(
+            self.loop,
+            self.clock,
+            self.writer,
+            self.reader,
+            self.linger,
+            self.forget,
+            lambda: self.on_queued(),  # noqa: PLW0108 - the attribute is set later
+        )
+        self.face = AsyncFace(self)
+        self.calls = Calls(self, self.face, self._threads)
+        self.visible = Visible(self.loop, threading.get_ident(), self.clock, self.writer)
+
+    def _queued(self) -> None:
+        self.on_queued()
+
+    def _lost(self, head: RunHead) -> None:
+        live = self.live.get(head.id)
+        if live is not None and live.head is head:
+            self.waits.abandon(live)
+
+    def stamp(self) -> datetime | None:
+        return self.clock.now() if getattr(self.clock, "virtual", False) else None
+
+    def call(self, fn: Callable[..., Any], *args: Any) -> None:
+        """Call *fn* on the loop, from any thread."""
+        self.loop.call_soon_threadsafe(fn, *args)
+
+    def submit(self, work: Any, bridge: Bridge, future: asyncio.Future[Any]) -> None:
+        """Run a coroutine on the loop and give its outcome to a future of another loop."""
+
+        def done(task: asyncio.Task[Any]) -> None:
+            error = task.exception()
+            result = None if error else task.result()
+            bridge.call(lambda: _fill(future, result, error))
+
+        self._submitted.append((work, done))
+        if not self._submitting:
+            self._submitting = True
+            self.loop.call_soon_threadsafe(self._begin_submitted)
+
+    def _begin_submitted(self) -> None:
+        self._submitting = False
+        while self._submitted:
+            work, done = self._submitted.popleft()
+            self.loop.create_task(work).add_done_callback(done)
+
+    def ask(self, work: Any) -> Any:
+        """Run a coroutine on the loop and wait for it, from a thread of the caller's."""
+        if self.closing or threading.current_thread() is self._thread:
+            work.close()
+            if self.closing:
+                raise StoreUnavailableError("the context is closed")
+            raise RuntimeError(
+                "a blocking call of the context on the engine's own loop would wait for itself; inside an async "
+                "workflow or step use the step's verbs, or await asyncio.to_thread(...)"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def _notified(self, payload: str) -> None:
+        sender, _, runs = payload.partition(" ")
+        if sender == str(self.worker_id):
+            return  # what we sent ourselves was dealt with when it was committed
+        if runs == "*" or payload == "wake":
+            self.refresh_waiting()
+        else:
+            self.refresh(UUID(run) for run in filter(None, runs.split(",")))
+        self.on_queued()
+
+    def refresh(self, runs: Iterable[UUID]) -> None:
+        """Look at the inboxes of these runs, as far as they are in memory."""
+        for run in runs:
+            live = self.live.get(run)
+            if live is not None:
+                self.waits.refresh(live)
+
+    def refresh_waiting(self) -> None:
+        """Look at the inboxes of runs in memory that wait for a message."""
+        for live in self.live.values():
+            if live.pendings and any(pending.message is not None for pending in live.pendings):
+                self.waits.refresh(live)
+
+    def _messages(self, runs: set[UUID], names: set[str]) -> None:
+        """Messages of ours are committed: whom here do they concern?"""
+        self.refresh(runs)
+        if names:
+            for live in list(self.live.values()):
+                if names & live.messages():
+                    self.waits.refresh(live)
+
+    # --- starting ----------------------------------------------------------------------------------------
+
+    def own(self) -> None:
+        """Before the first run: whatever makes this process an owner others can tell dead from alive."""
+        if not self._owns:
+            with self._lock:
+                if not self._owns:
+                    self.before_first_run()
+                    self._owns = True
+
+    @property
+    def owning(self) -> bool:
+        """Whether this process is a worker yet."""
+        return self._owns
+
+    def idle(self) -> bool:
+        """Whether nothing is in memory and nothing on its way to the database."""
+        return not self.live and self.writer.quiet
+
+    def resolve(self, workflow: Any) -> Workflow:
+        """A workflow by object or name; a flow becomes one."""
+        if isinstance(workflow, Workflow):
+            return workflow
+        if isinstance(workflow, str):
+            return self.catalog.require(workflow)
+        as_workflow = getattr(workflow, "as_workflow", None)
+        if as_workflow is not None:
+            made = as_workflow()
+            if isinstance(made, Workflow):
+                return made
+        from dataflows_sdk.engine.dag import flow_workflow
+
+        return flow_workflow(workflow)
+
+    def versions(self, workflow: Workflow) -> tuple[Version, ...]:
+        """The version's row, the first time that this process uses it."""
+        key = (workflow.name, workflow.version)
+        if key in self._known:
+            return ()
+        columns = describe(workflow)
+        return (Version(workflow.name, workflow.version, **columns),)
+
+    def new_run(
+        self,
+        workflow: Workflow,
+        payload: str,
+        run_id: UUID | None = None,
+        *,
+        event: Event[Any] | None = None,
+        parent: LiveRun | None = None,
+        parent_key: str | None = None,
+        idempotency_key: str | None = None,
+        queued: bool = False,
+    ) -> NewRun:
+        """A run to create: ours at once where there is room, else queued for whoever has it."""
+        here = not queued and self._owns and not self.closing and len(self.live) < self.concurrency
+        here = here and self.catalog.get(workflow.name) is not None
+        data = (
+            f'{{"workflow":{json_text(workflow.name)},"version":"{workflow.version}"'
+            + (f',"parent":"{parent.id}"' if parent is not None else "")
+            + (f',"event":{event.meta_text()}' if event is not None else "")
+            + f',"status":"{"running" if here else "queued"}","input":{payload}}}'
+        )
+        return NewRun(
+            run_id or new_uuid(),
+            workflow.name,
+            workflow.version,
+            data,
+            owner=self.worker_id if here else None,
+            status="running" if here else "queued",
+            wake_at=None if here else self.clock.now(),
+            parent=parent.id if parent is not None else None,
+            parent_key=parent_key,
+            parent_epoch=parent.head.epoch if parent is not None else 0,
+            idempotency_key=idempotency_key,
+        )
+
+    async def start_run(
+        self,
+        workflow: Workflow,
+        event: Event[Any],
+        idempotency_key: str | None = None,
+        run_id: UUID | None = None,
+    ) -> tuple[UUID, Outcome | None]:
+        """Create a run and begin it; after one commit gives its id, and a future of its end when it runs here.
+
+        With an idempotency key that is taken, or an id that exists, the id of the run that has it.
+        """
+        unit, watcher = self._creation(workflow, event, idempotency_key, run_id, queued=False)
+        await self.face.commit(unit)
+        return await self._created(unit, workflow, event, idempotency_key, watcher)
+
+    async def start_runs(self, workflow: Workflow, events: Sequence[Event[Any]]) -> list[tuple[UUID, Outcome | None]]:
+        """Create many runs in one commit and begin those for which there is room; the others are queued."""
+        room = max(0, self.concurrency - len(self.live))
+        made = [
+            self._creation(workflow, event, None, None, queued=number >= room) for number, event in enumerate(events)
+        ]
+        await asyncio.gather(*[self.face.commit(unit) for unit, _ in made])
+        return [
+            await self._created(unit, workflow, event, None, watcher)
+            for (unit, watcher), event in zip(made, events, strict=True)
+        ]
+
+    def _creation(
+        self,
+        workflow: Workflow,
+        event: Event[Any],
+        idempotency_key: str | None,
+        run_id: UUID | None,
+        *,
+        queued: bool,
+    ) -> tuple[Unit, Outcome | None]:
+        encoded = self.values.encode(event.raw, f"payload of workflow {workflow.name!r}")
+        run = self.new_run(workflow, encoded.text, run_id, event=event, idempotency_key=idempotency_key, queued=queued)
+        unit = Unit(runs=(run,), blobs=encoded.blobs, versions=self.versions(workflow))
+        return unit, Outcome() if run.owner is not None else None
+
+    async def _created(
+        self,
+        unit: Unit,
+        workflow: Workflow,
+        event: Event[Any],
+        idempotency_key: str | None,
+        watcher: Outcome | None,
+    ) -> tuple[UUID, Outcome | None]:
+        run = unit.runs[0]
+        self._known.add((workflow.name, workflow.version))
+        if run.id in unit.created:
+            fault("run.created")
+            if watcher is not None:
+                self.watched(run.id, watcher)
+            self.begin(run, workflow, event)
+            return run.id, watcher
+        if idempotency_key is None:
+            return run.id, None
+        return await self.reader.find(workflow.name, idempotency_key), None
+
+    def begin(self, run: NewRun, workflow: Workflow, event: Event[Any]) -> None:
+        """A run was created: execute it, when it is ours."""
+        if run.owner is None:
+            self.on_queued()
+            return
+        live = LiveRun(workflow, RunHead(run.id, 1, 1), RunState(workflow=workflow.name), run.parent)
+        live.parent_key = run.parent_key
+        self.launch(live, event)
+
+    def launch_child(self, run: NewRun, workflow: Workflow, settle: Settle) -> None:
+        """A child of a run here was created: begin it here too."""
+        self._known.add((workflow.name, workflow.version))
+        data = json.loads(run.data)
+
+        async def begin() -> None:
+            payload = await self.values.decode(self.face, data["input"])
+            self.begin(run, workflow, Event(payload, "invoke"))
+
+        self.loop.create_task(begin()).add_done_callback(lambda task: settle(None, task.exception()))
+
+    def launch(self, live: LiveRun, event: Event[Any]) -> None:
+        """Execute a run that is ours."""
+        self.live[live.id] = live
+        live.task = self.loop.create_task(endings.execute(self, live, event))
+
+    # --- what verbs ask of the engine --------------------------------------------------------------------
+
+    def began(self, live: LiveRun, frame: Frame, head: str, shown: Any) -> None:
+        self.visible.began(live, frame, head, shown)
+
+    def block(self, live: LiveRun, pending: Pending, settle: Settle) -> None:
+        self.waits.block(live, pending, settle)
+
+    def unblock(self, live: LiveRun, pending: Pending, outcome: Any, error: BaseException | None) -> None:
+        self.waits.unblock(live, pending, outcome, error)
+
+    def consider(self, live: LiveRun) -> None:
+        self.waits.consider(live)
+
+    def ask_blobs(self, hashes: Sequence[str], settle: Settle) -> None:
+        self._answer(self.reader.blobs(hashes), settle)
+
+    def ask_status(self, run: UUID, settle: Settle) -> None:
+        self._answer(self.reader.status(run), settle)
+
+    def ask_outcome(self, run: UUID, settle: Settle) -> None:
+        self._answer(self.reader.outcome(run), settle)
+
+    def _answer(self, work: Any, settle: Settle) -> None:
+        def done(task: asyncio.Task[Any]) -> None:
+            error = task.exception()
+            settle(None if error else task.result(), error)
+
+        self.loop.create_task(work).add_done_callback(done)
+
+    def transact(
+        self,
+        live: LiveRun,
+        frame: Frame,
+        head: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Callable[[], Any]:
+        return transact(self, live, frame, head, fn, args, kwargs)
+
+    # --- the end of a run --------------------------------------------------------------------------------
+
+    def forget(self, live: LiveRun) -> None:
+        """The run is no longer in this process's memory."""
+        if self.live.get(live.id) is live:
+            del self.live[live.id]
+            live.retire()
+
+    def ended(self, live: LiveRun, status: str, data: str) -> None:
+        """The run's end is durable: tell those who wait for it here."""
+        self.forget(live)
+        for watcher in self._watchers.pop(live.id, ()):
+            watcher.set((status, data))
+        self.on_room()
+
+    def watched(self, run: UUID, watcher: Outcome) -> None:
+        """Tell *watcher* how the run ends; on the loop. A run that is not in memory is looked for in the database."""
+        watchers = self._watchers.setdefault(run, [])
+        if watcher not in watchers and not watcher.done():
+            watchers.append(watcher)
+        if run not in self.live and (self._lookout is None or self._lookout.done()):
+            self._lookout = self.loop.create_task(self._look_out())
+
+    def watch(self, run: UUID, watcher: Outcome) -> None:
+        """Have *watcher* told how a run ends, wherever it does. From any thread."""
+        watcher.wanted = True
+        if self.closing:
+            raise StoreUnavailableError("the context is closed")
+        self.call(self.watched, run, watcher)
+
+    async def _look_out(self) -> None:
+        """One task for everybody here who waits for runs that end elsewhere."""
+        pause = _LOOK_FIRST
+        known = 0
+        while True:
+            away = [run for run in self._watchers if run not in self.live]
+            if not away:
+                return
+            try:
+                ends = await self.reader.ends(away)
+            except StoreUnavailableError:
+                return
+            for run, end in ends.items():
+                for watcher in self._watchers.pop(run, ()):
+                    watcher.set(end)
+            # Somebody new is in a hurry; those who have waited long can wait a little longer.
+            pause = _LOOK_FIRST if len(away) > known else min(_LOOK_LAST, pause * 1.5)
+            known = len(away)
+            await asyncio.sleep(pause)
+
+    def let_go(self, live: LiveRun) -> None:
+        """The run leaves the memory and is not over: forget those who were only told because they had started it."""
+        self.forget(live)
+        watchers = self._watchers.pop(live.id, None)
+        for watcher in watchers or ():
+            if watcher.wanted:
+                self.watched(live.id, watcher)
+
+    # --- the end of the engine ---------------------------------------------------------------------------
+
+    def close(self, grace: float = 2.0) -> None:
+        """Hand the runs back and stop. Steps under way get *grace* seconds to end; what they return is kept."""
+        if self.closing:
+            return
+        self.closing = True
+        if self._thread.is_alive():
+            try:
+                asyncio.run_coroutine_threadsafe(self._hand_back(grace), self.loop).result(grace + 10)
+            except (TimeoutError, StoreUnavailableError):
+                log.warning("runs could not be handed back in time; others take them over when their lease ends")
+            self.loop.call_soon_threadsafe(self._stop)
+            self._thread.join(10)
+        self.calls.close()
+
+    async def _hand_back(self, grace: float) -> None:
+        deadline = self.loop.time() + grace
+        for live in list(self.live.values()):
+            live.closing = True  # it begins no further step: it parks, and is let go of
+            self.waits.consider(live)
+        while self.live and self._busy() and self.loop.time() < deadline:  # noqa: ASYNC110 - at shutdown only
+            await asyncio.sleep(0.005)
+        for live in list(self.live.values()):
+            if not live.suspending and not live.head.lost:
+                self.waits.suspend(live, Suspend("queued", self.clock.now(), ()), "run.released")
+        while self.live and self.loop.time() < deadline + 5:  # noqa: ASYNC110 - at shutdown only
+            await asyncio.sleep(0.005)
+        await asyncio.wait_for(self.writer.drain(), 5)
+
+    def _busy(self) -> bool:
+        return any(live.active for live in self.live.values())
+
+    def _stop(self) -> None:
+        self.writer.close()
+        self.reader.close()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.call_soon(self.loop.stop)
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.set(None, StoreUnavailableError("the context was closed before the run ended"))
+
+
+def _fill(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if not future.done():
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

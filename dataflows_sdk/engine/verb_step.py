@@ -1,0 +1,250 @@
+"""Verbs that call functions of the user: `run` and `transaction`."""
+
+from __future__ import annotations
+
+import random as random_module
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.core.retry import DEFAULT_STEP_RETRY, Retry
+from dataflows_sdk.engine.decide import (
+    MayHaveRun,
+    Recorded,
+    Retrying,
+    Take,
+    decide_retry,
+    decide_step,
+)
+from dataflows_sdk.engine.faces import is_async, is_control_flow
+from dataflows_sdk.engine.faults import fault
+from dataflows_sdk.engine.live import Frame, StepInfo, current_step
+from dataflows_sdk.engine.units import Event, Unit
+from dataflows_sdk.engine.verb_base import VerbBase
+from dataflows_sdk.errors import (
+    DefinitionError,
+    NonRetryableError,
+    OwnershipLost,
+    UncertainStepError,
+)
+
+_MISSING: Any = object()
+
+
+class StepVerbs(VerbBase):
+    """Steps."""
+
+    __slots__ = ()
+
+    # --- run ---------------------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        key: object = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        undo: Callable[..., Any] | None = None,
+        uncertain: str = "retry",
+        op: str = "run",
+        item: Frame | None = None,
+    ) -> Any:
+        """Call *fn* once and for all."""
+        if not callable(fn):
+            raise DefinitionError(
+                f"step {name!r}: {fn!r} is not callable; pass the function and its arguments, "
+                f"step.run({name!r}, fn, arg), not the result of calling it"
+            )
+        live = self.live
+        self.engine.values.see(fn)
+        seconds = None if timeout is None else parse_duration(timeout).total_seconds()
+        policy = retry if retry is not None else DEFAULT_STEP_RETRY
+        frame = item if item is not None else live.enter(op, name, key)
+        try:
+            attempt = 1
+            if frame.record is not None:
+                decision = decide_step(frame.record, op)
+                if isinstance(decision, Recorded):
+                    value = await self.recorded(decision.record)
+                    if undo is not None:
+                        self._remember(frame, decision.record.seq, undo, value, retry)
+                    return value
+                attempt = await self._again(frame, decision, uncertain)
+            return await self._attempts(frame, fn, args, kwargs or {}, attempt, policy, seconds, undo, uncertain)
+        finally:
+            live.leave(frame)
+
+    async def _again(self, frame: Frame, decision: Any, uncertain: str) -> int:
+        """A step that an earlier activation began: which attempt is next, and when?"""
+        if isinstance(decision, Retrying):
+            self.fresh(frame)
+            await self._pause(frame, "retry", decision.not_before)
+            return decision.attempt
+        if isinstance(decision, MayHaveRun):
+            self.fresh(frame)
+            if uncertain == "fail":
+                error = UncertainStepError(
+                    f"step {frame.name!r} began before a crash and its end was not recorded; it may have had its "
+                    "effect. Its policy is uncertain='fail'"
+                )
+                await self.face.commit(self._failed(frame, decision.attempt, 0.0, error, None))
+                raise error
+            if uncertain == "ask":
+                answer = await self._ask(frame, decision.attempt)
+                if answer is not _MISSING:
+                    return -1
+            return decision.attempt
+        return 1
+
+    async def _ask(self, frame: Frame, attempt: int) -> Any:
+        """Somebody must say whether the uncertain step is to be run again."""
+        message = f"resolve:{frame.key}"
+        outcome = await self._await_message(frame, message, None, None, self.live.state.created.get("at"))
+        if not isinstance(outcome, Take):
+            raise OwnershipLost
+        answer = outcome.message.payload
+        if isinstance(answer, dict) and answer.get("action") == "fail":
+            error = UncertainStepError(f"step {frame.name!r} may have run before a crash; it was decided to fail it")
+            unit = self._failed(frame, attempt, 0.0, error, None)
+            unit.consumed = (outcome.message.id,)
+            await self.face.commit(unit)
+            raise error
+        note = Event("step.started", frame.key, self._head(frame, "run", attempt) + ',"resolved":"retry"}')
+        await self.face.commit(Unit(self.live.head, [note], consumed=(outcome.message.id,)))
+        return _MISSING
+
+    async def _attempts(
+        self,
+        frame: Frame,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        attempt: int,
+        policy: Retry,
+        seconds: float | None,
+        undo: Callable[..., Any] | None,
+        uncertain: str,
+    ) -> Any:
+        live, face, engine = self.live, self.face, self.engine
+        shown = engine.values.view(args, kwargs) if args or kwargs else None
+        while True:
+            self.fresh(frame)
+            if live.closing:
+                await self._park(frame)
+            fault("step.begin")
+            head = self._head(frame, frame.op, attempt)
+            if uncertain == "retry":
+                engine.began(live, frame, head, shown)
+            else:
+                event = Event("step.started", frame.key, self._started(frame, attempt, shown))
+                await face.commit(Unit(live.head, [event], blobs=shown.blobs if shown else ()))
+            begun = time.perf_counter()
+            info = StepInfo(live, frame.key, frame.name, attempt)
+            current_step.set(info)
+            try:
+                try:
+                    value = await face.call(live, fn, args, kwargs, seconds)
+                finally:
+                    info.active = False
+                fault("step.ran")
+                encoded = engine.values.encode(value, f"result of step {frame.name!r}")
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    # Let through it would end the engine's loop, and with it every other run here.
+                    error = NonRetryableError(f"the step raised {type(error).__name__}({error})")
+                elif is_control_flow(error) or not isinstance(error, Exception):
+                    raise
+                took = time.perf_counter() - begun
+                now = engine.clock.now()
+                retry_at = decide_retry(policy, attempt, error, now, random_module.random())  # noqa: S311
+                unit = self._failed(frame, attempt, took, error, retry_at)
+                self._end(frame)
+                await face.commit(unit)
+                if retry_at is None:
+                    error.__dict__["__dataflows_step__"] = (frame.key, attempt)
+                    raise error
+                await self._pause(frame, "retry", retry_at)
+                attempt += 1
+                continue
+            took = time.perf_counter() - begun
+            data = f'{head},"took":{took:.6f}'
+            blobs = encoded.blobs
+            started = frame.started
+            if started is not None and started.seq:
+                data += ',"long":true'
+            elif shown is not None:
+                data += ',"input":' + shown.text
+                blobs = shown.blobs + blobs if shown.blobs else blobs
+            if undo is not None:
+                data += ',"undo":true'
+            event = Event("step.completed", frame.key, f'{data},"value":{encoded.text}}}')
+            unit = Unit(live.head, [event], None, blobs)
+            self._end(frame)
+            live.ran += 1
+            await face.commit(unit)
+            if undo is not None:
+                self._remember(frame, event.seq, undo, value, None)
+            if engine.always_replay:
+                await self._park(frame)
+            return value
+
+    # --- one commit with the user's SQL ------------------------------------------------------------------
+
+    async def transaction(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        retry: Retry | None,
+    ) -> Any:
+        """Call ``fn(connection, …)``; its SQL and the step's record commit together."""
+        if is_async(fn):
+            raise DefinitionError(
+                f"step {name!r}: a transaction's function is a plain `def` that gets a psycopg connection; "
+                "it runs in a thread, so it may block"
+            )
+        live, engine = self.live, self.engine
+        policy = retry if retry is not None else DEFAULT_STEP_RETRY
+        frame = live.enter("transaction", name)
+        try:
+            decision = decide_step(frame.record, "transaction")
+            if isinstance(decision, Recorded):
+                return await self.recorded(decision.record)
+            attempt = await self._again(frame, decision, "retry") if frame.record is not None else 1
+            while True:
+                self.fresh(frame)
+                if live.closing:
+                    await self._park(frame)
+                fault("step.begin")
+                head = self._head(frame, "transaction", attempt)
+                engine.began(live, frame, head, None)
+                begun = time.perf_counter()
+                try:
+                    work = engine.transact(live, frame, head, fn, args, kwargs)
+                    value = await self.face.call(live, work, (), {}, None)
+                except Exception as error:
+                    if is_control_flow(error):
+                        raise
+                    now = engine.clock.now()
+                    retry_at = decide_retry(policy, attempt, error, now, random_module.random())  # noqa: S311
+                    unit = self._failed(frame, attempt, time.perf_counter() - begun, error, retry_at)
+                    self._end(frame)
+                    await self.face.commit(unit)
+                    if retry_at is None:
+                        error.__dict__["__dataflows_step__"] = (frame.key, attempt)
+                        raise
+                    await self._pause(frame, "retry", retry_at)
+                    attempt += 1
+                    continue
+                live.ran += 1
+                if engine.always_replay:
+                    await self._park(frame)
+                return value
+        finally:
+            live.leave(frame)

@@ -1,0 +1,118 @@
+"""Verbs that wait: for a time, for an event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from dataflows_sdk.core.durations import Duration, Instant, parse_duration, parse_instant
+from dataflows_sdk.engine.decide import (
+    Recorded,
+    Take,
+    Unfinished,
+    decide_step,
+)
+from dataflows_sdk.engine.units import Event, Unit
+from dataflows_sdk.engine.verb_base import VerbBase, json_text
+from dataflows_sdk.errors import (
+    DefinitionError,
+    EventTimeoutError,
+)
+
+
+class WaitVerbs(VerbBase):
+    """Waits."""
+
+    __slots__ = ()
+
+    # --- time --------------------------------------------------------------------------------------------
+
+    async def sleep(self, name: str, duration: Duration | None, until: Instant | None = None) -> None:
+        """Wait for a span or until an instant."""
+        moment = None if until is None else parse_instant(until)
+        span = parse_duration(duration) if moment is None else None  # type: ignore[arg-type]
+        live = self.live
+        frame = live.enter("sleep", name)
+        try:
+            decision = decide_step(frame.record, "sleep")
+            if isinstance(decision, Recorded):
+                live.replayed += 1
+                return
+            self.fresh(frame)
+            if isinstance(decision, Unfinished):
+                wake = decision.record.until
+            else:
+                wake = moment if moment is not None else _add(self.engine.clock.now(), span or timedelta(0))
+                data = self._head(frame, "sleep", 1) + f',"until":"{wake.isoformat()}"}}'
+                await self.face.commit(Unit(live.head, [Event("step.waiting", frame.key, data)]))
+            await self._pause(frame, "sleep", wake)
+            await self._complete(frame, "null")
+        finally:
+            live.leave(frame)
+
+    async def wait_for_event(
+        self,
+        name: str,
+        *,
+        event: str | None = None,
+        timeout: Duration | None = None,
+        match: Mapping[str, Any] | None = None,
+        on_timeout: str = "return",
+    ) -> Any:
+        """Wait until an event of a name arrives; None (or EventTimeoutError) when none came in time."""
+        if on_timeout not in ("return", "raise"):
+            raise DefinitionError(f"on_timeout is 'return' or 'raise', not {on_timeout!r}")
+        wanted = None if match is None else self.engine.values.tree(dict(match))
+        span = None if timeout is None else parse_duration(timeout)
+        live = self.live
+        frame = live.enter("wait", name)
+        try:
+            decision = decide_step(frame.record, "wait")
+            if isinstance(decision, Recorded):
+                if decision.record.state == "timed_out":
+                    live.replayed += 1
+                    return self._timed_out(name, on_timeout)
+                return await self.recorded(decision.record)
+            self.fresh(frame)
+            if isinstance(decision, Unfinished):
+                deadline = decision.record.until
+            else:
+                deadline = None if span is None else _add(self.engine.clock.now(), span)
+                data = self._head(frame, "wait", 1) + f',"event":{json_text(event or name)}'
+                if deadline is not None:
+                    data += f',"until":"{deadline.isoformat()}"'
+                if wanted is not None:
+                    data += f',"match":{json.dumps(wanted)}'
+                await self.face.commit(Unit(live.head, [Event("step.waiting", frame.key, data + "}")]))
+            outcome = await self._await_message(frame, event or name, wanted, deadline, None)
+            if isinstance(outcome, Take):
+                message = outcome.message
+                payload = json.dumps(message.payload)
+                await self._complete(frame, payload, consumed=(message.id,), extra=f',"message":{message.id}')
+                return await self.engine.values.decode(self.face, message.payload)
+            await self.face.commit(
+                Unit(live.head, [Event("step.timed_out", frame.key, self._head(frame, "wait", 1) + "}")])
+            )
+            if self.engine.always_replay:
+                await self._park(frame)
+            return self._timed_out(name, on_timeout)
+        finally:
+            live.leave(frame)
+
+    @staticmethod
+    def _timed_out(name: str, on_timeout: str) -> None:
+        if on_timeout == "raise":
+            raise EventTimeoutError(f"no event {name!r} came in time")
+
+
+def _add(moment: datetime, span: timedelta) -> datetime:
+    try:
+        return moment + span
+    except OverflowError:
+        from dataflows_sdk.errors import InvalidDurationError
+
+        raise InvalidDurationError(
+            f"{span.days} days from now is beyond the calendar (the year 9999); use step.wait_for_event for 'never'"
+        ) from None

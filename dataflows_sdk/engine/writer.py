@@ -1,0 +1,353 @@
+"""The group-commit writer: every append of this process that is ready goes to PostgreSQL in one transaction.
+
+While one batch is in flight the next one gathers; there is no delay to make batches larger. With a single run the
+latency is one commit, with a thousand runs a commit carries a thousand appends.
+
+When the connection breaks while a batch is in flight nobody knows whether it was committed. A batch is one
+transaction, so one of its events tells for all of them: the writer reconnects, looks for that witness, and sends the
+batch again only if it is not there. Those who wait for it notice nothing but the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from dataflows_sdk.engine.batch import commands, wakes
+from dataflows_sdk.engine.faults import fault
+from dataflows_sdk.engine.units import RunHead, Unit
+from dataflows_sdk.errors import OwnershipLost, StoreError, StoreUnavailableError
+from dataflows_sdk.store import wire
+from dataflows_sdk.store.pipeline import Command, Pipeline, Rows, StatementError
+
+log = logging.getLogger("dataflows.writer")
+
+_BATCH_UNITS = 4096
+_BATCH_BYTES = 32 * 1024 * 1024
+_UNIQUE_VIOLATION = "23505"
+#: classes of SQLSTATE that say "not now": conflicts, resources, locks, shutdown, I/O, read-only, connection
+_TRANSIENT = frozenset({"40", "53", "55", "57", "58", "25", "08"})
+_UUID_TEXT = 36
+
+
+class Writer:
+    """One per engine; lives on the engine's loop. `submit` may be called from any thread.
+
+    Args:
+        pipeline: a connection of its own.
+        loop: the engine's loop.
+        stamp: the time to write instead of the database's own (virtual clocks), or None.
+        on_messages: told, after a commit, which runs got messages and which names were broadcast.
+        on_woken: told when suspended runs may be claimed.
+        on_lost: told when the fence refused a write of a run for the first time.
+        sender: the worker's id, by which it knows its own notifications.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        loop: asyncio.AbstractEventLoop,
+        stamp: Callable[[], datetime | None],
+        on_messages: Callable[[set[UUID], set[str]], None],
+        on_woken: Callable[[], None],
+        on_lost: Callable[[RunHead], None],
+        sender: str,
+    ) -> None:
+        self._pipeline = pipeline
+        self._loop = loop
+        self._stamp = stamp
+        self._on_messages = on_messages
+        self._on_woken = on_woken
+        self._on_lost = on_lost
+        self._sender = sender
+        self._pending: deque[Unit] = deque()
+        self._scheduled = False
+        self._busy = False
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+        #: commits and units so far, for those who measure
+        self.commits = 0
+        self.units = 0
+
+    # --- coming in ---------------------------------------------------------------------------------------
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit, on the engine's loop."""
+        self._pending.append(unit)
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def submit_threadsafe(self, unit: Unit) -> None:
+        """Queue a unit, from any thread."""
+        self._pending.append(unit)
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._flush)
+
+    # --- going out ---------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._busy:
+            return
+        batch = self._gather()
+        if not batch:
+            return
+        self._busy = True
+        try:
+            future = self._pipeline.send(*self._transactions(batch))
+        except StoreUnavailableError:
+            self._recover(batch, sent=False)
+            return
+        fault("commit.sent")
+        future.add_done_callback(lambda done: self._settled(batch, done))
+
+    def _gather(self) -> list[Unit]:
+        batch: list[Unit] = []
+        size = 0
+        pending = self._pending
+        while pending and len(batch) < _BATCH_UNITS and size < _BATCH_BYTES:
+            unit = pending.popleft()
+            head = unit.head
+            if head is not None:
+                if head.lost:
+                    self._finish(unit, OwnershipLost())
+                    continue
+                if unit.events and unit.events[0].void:
+                    unit.events = [event for event in unit.events if not event.void]
+                    if not unit.events and unit.change is None:
+                        self._finish(unit, None)
+                        continue
+                for event in unit.events:
+                    if not event.seq:
+                        event.seq = head.take()
+                    size += len(event.data)
+            for blob in unit.blobs:
+                size += len(blob.data)
+            batch.append(unit)
+        return batch
+
+    def _settled(self, batch: list[Unit], future: asyncio.Future[list[list[Rows] | StatementError]]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._recover(batch, sent=True)
+            return
+        outcomes = future.result()
+        outcome = outcomes[0]
+        if isinstance(outcome, StatementError):
+            self._refused(batch, outcome)
+            return
+        fault("commit.done")
+        self._acknowledge(batch, outcome)
+        self._look_for_woken(outcomes)
+        self._next()
+
+    def _next(self) -> None:
+        """Nothing is in flight any more: on to what has gathered meanwhile."""
+        self._busy = False
+        if self._pending and not self._scheduled:
+            # One turn of the loop first: those who were just told get ready and join the next batch.
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _look_for_woken(self, outcomes: list[list[Rows] | StatementError]) -> None:
+        woken = outcomes[1] if len(outcomes) > 1 else None
+        if isinstance(woken, list) and any(rows and len(rows[0][0] or b"") == _UUID_TEXT for rows in woken):
+            self._on_woken()
+
+    def _acknowledge(self, batch: list[Unit], rows: list[Rows] | None) -> None:
+        """Tell everybody. *rows* is None when a witness told us that the batch had been committed."""
+        self.commits += 1
+        self.units += len(batch)
+        lost: set[bytes] = set()
+        if rows is not None:
+            lost = self._read_answers(batch, rows)
+        hints: set[UUID] = set()
+        names: set[str] = set()
+        for unit in batch:
+            for message in unit.messages:
+                hints.add(message.run)
+            for broadcast in unit.broadcasts:
+                names.add(broadcast.name)
+            head = unit.head
+            if lost and head is not None and str(head.id).encode() in lost:
+                self._lose(unit)
+            else:
+                self._finish(unit, None)
+        if hints or names:
+            self._on_messages(hints, names)
+
+    def _read_answers(self, batch: list[Unit], rows: list[Rows]) -> set[bytes]:
+        answers = dict(zip(self._order, rows, strict=True))
+        lost = {row[0] for row in answers.get("fence", ()) if row[0] is not None}
+        if "create_runs" in answers:
+            made = frozenset(UUID(row[0].decode()) for row in answers["create_runs"] if row[0] is not None)
+            for unit in batch:
+                if unit.runs:
+                    unit.created = frozenset(run.id for run in unit.runs) & made
+        if "send" in answers:
+            statuses = iter(answers["send"])
+            for unit in batch:
+                if unit.messages:
+                    unit.delivered = tuple(
+                        None if (value := next(statuses)[0]) is None else value.decode() for _ in unit.messages
+                    )
+        return lost
+
+    @staticmethod
+    def _finish(unit: Unit, error: BaseException | None) -> None:
+        if unit.settle is not None:
+            settle, unit.settle = unit.settle, None
+            settle(error)
+
+    # --- trouble -----------------------------------------------------------------------------------------
+
+    def _refused(self, batch: list[Unit], error: StatementError) -> None:
+        """PostgreSQL undid the batch: split it until the unit to blame stands alone, or try again later."""
+        state = error.sqlstate
+        if state == _UNIQUE_VIOLATION or state[:2] in _TRANSIENT:
+            self._recover(batch, sent=True, why=error)
+            return
+        if len(batch) == 1:
+            self._finish(batch[0], StoreError(f"PostgreSQL refused the record ({state}): {error}"))
+            self._next()
+            return
+        middle = len(batch) // 2
+        self._task = self._loop.create_task(self._resend([batch[:middle], batch[middle:]], sent=False, why=error))
+
+    def _recover(self, batch: list[Unit], *, sent: bool, why: Exception | None = None) -> None:
+        self._task = self._loop.create_task(self._resend([batch], sent=sent, why=why))
+
+    async def _resend(self, batches: list[list[Unit]], *, sent: bool, why: Exception | None) -> None:
+        if why is not None:
+            log.warning("a commit was refused and will be sent again: %s", why)
+        todo = deque(batches)
+        attempt = 0
+        while todo:
+            batch = todo[0]
+            try:
+                if attempt:
+                    await asyncio.sleep(min(5.0, 0.05 * 2 ** min(attempt, 8)) * (0.5 + random.random()))  # noqa: S311
+                attempt += 1
+                if not self._pipeline.connected:
+                    await self._pipeline.connect()
+                    log.info("connected to PostgreSQL again")
+                if sent and await self._committed(batch):
+                    await self._find_created(batch)
+                    self._acknowledge(todo.popleft(), None)
+                    attempt = 0
+                    continue
+                outcomes = await self._pipeline.send(*self._transactions(batch))
+                outcome = outcomes[0]
+            except StoreUnavailableError as error:
+                if self._closed:
+                    self._fail(todo, error)
+                    return
+                if attempt in (1, 5) or attempt % 20 == 0:
+                    log.warning("PostgreSQL is away, %d appends wait: %s", len(batch) + len(self._pending), error)
+                sent = True
+                continue
+            if isinstance(outcome, StatementError):
+                self._sort_out(todo, outcome)
+                continue
+            self._acknowledge(todo.popleft(), outcome)
+            self._look_for_woken(outcomes)
+            attempt = 0
+        self._next()
+
+    def _sort_out(self, todo: deque[list[Unit]], refusal: StatementError) -> None:
+        """A batch that was sent again was refused again: wait, split it, or tell the one who is to blame."""
+        batch = todo[0]
+        if refusal.sqlstate[:2] in _TRANSIENT:
+            log.warning("PostgreSQL cannot write now: %s", refusal)
+        elif len(batch) > 1:
+            todo.popleft()
+            middle = len(batch) // 2
+            todo.extendleft([batch[middle:], batch[:middle]])
+        elif refusal.sqlstate == _UNIQUE_VIOLATION and batch[0].head is not None:
+            # Somebody else wrote under a seq of ours: the run is theirs.
+            todo.popleft()
+            self._lose(batch[0])
+        else:
+            todo.popleft()
+            self._finish(batch[0], StoreError(f"PostgreSQL refused the record ({refusal.sqlstate}): {refusal}"))
+
+    def _lose(self, unit: Unit) -> None:
+        """The fence refused a unit: its run belongs to somebody else."""
+        assert unit.head is not None
+        first = not unit.head.lost
+        unit.head.lost = True
+        self._finish(unit, OwnershipLost())
+        if first:
+            self._on_lost(unit.head)
+
+    async def _committed(self, batch: list[Unit]) -> bool:
+        for unit in batch:
+            if unit.head is not None and unit.events and not unit.head.lost:
+                head, event = unit.head, unit.events[0]
+                command: Command = (
+                    "witness",
+                    [head.id.bytes, wire.int4(event.seq), wire.int4(head.epoch)],
+                )
+                break
+            if unit.runs:
+                command = ("witness_runs", [wire.uuids([run.id for run in unit.runs])])
+                break
+        else:
+            return False  # what is left (messages, blobs) may be sent twice without harm
+        outcome = (await self._pipeline.send([command]))[0]
+        return not isinstance(outcome, StatementError) and bool(outcome[0])
+
+    async def _find_created(self, batch: list[Unit]) -> None:
+        """Which runs did a batch make whose answer was lost?"""
+        ids = [run.id for unit in batch for run in unit.runs]
+        if ids:
+            outcome = (await self._pipeline.send([("witness_runs", [wire.uuids(ids)])]))[0]
+            if isinstance(outcome, StatementError):
+                raise StoreUnavailableError(str(outcome))
+            there = {UUID(row[0].decode()) for row in outcome[0] if row[0] is not None}
+            for unit in batch:
+                unit.created = frozenset(run.id for run in unit.runs) & there
+
+    def _fail(self, batches: deque[list[Unit]], error: BaseException) -> None:
+        for batch in batches:
+            for unit in batch:
+                self._finish(unit, error)
+        while self._pending:
+            self._finish(self._pending.popleft(), error)
+        self._busy = False
+
+    # --- what a batch looks like to PostgreSQL -----------------------------------------------------------
+
+    def _transactions(self, batch: Sequence[Unit]) -> list[list[Command]]:
+        stamp = wire.instant(self._stamp())
+        written = commands(batch, stamp)
+        self._order = [name for name, _ in written]
+        transactions = [written]
+        told = wakes(batch, stamp, self._sender)
+        if told:
+            transactions.append(told)
+        return transactions
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._busy and not self._pending
+
+    async def drain(self) -> None:
+        """Wait until everything that was submitted is settled."""
+        while self._busy or self._pending:  # noqa: ASYNC110 - at shutdown only; an event would cost every commit
+            await asyncio.sleep(0.001)
+
+    def close(self) -> None:
+        """Give up: what is not yet committed fails with StoreUnavailableError."""
+        self._closed = True
+        if not self._busy:
+            self._fail(deque(), StoreUnavailableError("the engine was closed"))
+        self._pipeline.close()
