@@ -45,7 +45,7 @@ _STATUSES = frozenset({"queued", "running", "sleeping", "waiting", "succeeded", 
 def connect(
     url: str | None = None,
     *,
-    directory: str | os.PathLike[str] = ".dataflows",
+    directory: str | os.PathLike[str] | None = None,
     work: bool = True,
     linger: Duration = "1s",
     lease: Duration = "20s",
@@ -61,9 +61,9 @@ def connect(
     """Connect to a database and be ready to run.
 
     Args:
-        url: ``"postgresql://user:password@host/db"``; without one an embedded PostgreSQL is started, or joined, in
-            *directory*, and the environment variable ``DATAFLOWS_URL`` is looked at first.
-        directory: where the embedded database lives.
+        url: ``"postgresql://user:password@host/db"``; without one, and without a *directory*, the environment
+            variable ``DATAFLOWS_URL``; without that an embedded PostgreSQL is started, or joined.
+        directory: where the embedded database lives, ``.dataflows`` by default.
         work: whether this process takes on runs; False only looks and starts queued runs.
         linger: how long a run that waits is kept in memory before only its rows are left.
         lease: how long after its last heartbeat this process still owns its runs.
@@ -82,11 +82,11 @@ def connect(
         EmbeddedServerError: the embedded PostgreSQL cannot run here.
     """
     server: EmbeddedServer | None = None
-    address = url if url is not None else os.environ.get("DATAFLOWS_URL")
+    address = url if url is not None or directory is not None else os.environ.get("DATAFLOWS_URL")
     if address is None:
         from dataflows_sdk.store.embedded import acquire
 
-        server = acquire(Path(directory))
+        server = acquire(Path(directory if directory is not None else ".dataflows"))
         address = server.url
     try:
         return Context(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.decide import InboxMessage
 from dataflows_sdk.engine.outcome import End
 from dataflows_sdk.engine.state import JournalEvent, parse
@@ -60,7 +60,7 @@ class Reader:
                 except StoreUnavailableError:
                     attempt += 1
                     pause = min(5.0, 0.05 * 2 ** min(attempt, 8))
-                    await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311
+                    await asyncio.sleep(pause * (0.5 + chance()))
 
     async def query(self, *commands: Command) -> list[Rows]:
         """Run statements that may be run twice, as one transaction; waits until PostgreSQL is there.
@@ -83,7 +83,7 @@ class Reader:
                 continue
             if isinstance(outcome, StatementError):
                 if outcome.sqlstate[:2] in ("40", "57", "53"):
-                    await asyncio.sleep(0.05 * (0.5 + random.random()))  # noqa: S311
+                    await asyncio.sleep(0.05 * (0.5 + chance()))
                     continue
                 raise outcome
             return outcome

@@ -23,6 +23,16 @@ class Attempt:
     retry_at: datetime | None
 
 
+def group_of(key: str) -> str | None:
+    """The map, parallel or gather in whose branch a step stands: ``a[1]/b`` for ``a[1]/b[2]/c``; None at the top."""
+    scope, _, last = key.rpartition("/")
+    cut = last.rfind("[")
+    if cut > 0:
+        return f"{scope}/{last[:cut]}" if scope else last[:cut]
+    cut = scope.rfind("[")
+    return scope[:cut] if cut > 0 else None
+
+
 class StepView:
     """One step of a run, as it stands at some point of the journal.
 
@@ -103,9 +113,7 @@ class StepView:
     @property
     def parent_key(self) -> str | None:
         """The key of the map, parallel or gather whose branch it belongs to."""
-        path = self.key.rpartition("/")[0] or self.key
-        cut = path.rfind("[")
-        return path[:cut] if cut > 0 else None
+        return group_of(self.key)
 
     def __repr__(self) -> str:
         took = f" {format_duration(timedelta(seconds=self.seconds))}" if self.seconds is not None else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random as random_module
 import time
 from collections.abc import Callable
 from typing import Any
 
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.retry import DEFAULT_STEP_RETRY, Retry
+from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.decide import (
     MayHaveRun,
     Recorded,
@@ -161,7 +161,7 @@ class StepVerbs(VerbBase):
                     raise
                 took = time.perf_counter() - begun
                 now = engine.clock.now()
-                retry_at = decide_retry(policy, attempt, error, now, random_module.random())  # noqa: S311
+                retry_at = decide_retry(policy, attempt, error, now, chance())
                 unit = self._failed(frame, attempt, took, error, retry_at)
                 self._end(frame)
                 await face.commit(unit)
@@ -232,7 +232,7 @@ class StepVerbs(VerbBase):
                     if is_control_flow(error):
                         raise
                     now = engine.clock.now()
-                    retry_at = decide_retry(policy, attempt, error, now, random_module.random())  # noqa: S311
+                    retry_at = decide_retry(policy, attempt, error, now, chance())
                     unit = self._failed(frame, attempt, time.perf_counter() - begun, error, retry_at)
                     self._end(frame)
                     await self.face.commit(unit)

@@ -8,7 +8,6 @@ primitives of a `Face`; `dataflows_sdk.engine.step` has the two handles that use
 from __future__ import annotations
 
 import json
-import random as random_module
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import new_uuid
+from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.decide import (
     Recorded,
     decide_step,
@@ -58,7 +58,7 @@ class Verbs(StepVerbs, WaitVerbs, RunVerbs):
         return await self.recall("uuid", "uuid", new_uuid)  # type: ignore[no-any-return]
 
     async def random(self) -> float:
-        return await self.recall("random", "random", random_module.random)  # type: ignore[no-any-return]
+        return await self.recall("random", "random", chance)  # type: ignore[no-any-return]
 
     async def patched(self, change: str) -> bool:
         """Whether the code after *change* applies: True for new runs, False for runs that passed this point before."""

