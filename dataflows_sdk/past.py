@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from dataflows_sdk.runs import Run
 
 
+#: what opens branches gives no value of its own: the branches have theirs
+_GROUPS = frozenset({"map", "parallel", "gather"})
+
+
 class Moment:
     """A run as it was at one point.
 
@@ -65,7 +69,7 @@ class Moment:
         return {
             key: self._run._decode(record.data.get("value"))
             for key, record in self.state.steps.items()
-            if record.state == "completed"
+            if record.state == "completed" and record.op not in _GROUPS
         }
 
     @property

@@ -14,12 +14,36 @@ _NOTIFY_RUNS = 100  # a notification holds 8,000 bytes
 
 def commands(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
     """The statements of the batch's transaction."""
+    if len(batch) == 1 and (alone := _alone(batch[0], stamp)) is not None:
+        return [alone]
     return [
         *_content(batch),
         *_appends(batch, stamp),
         *_creations(batch, stamp),
         *_deliveries(batch, stamp),
     ]
+
+
+def _alone(unit: Unit, stamp: bytes | None) -> Command | None:
+    """The statement of a batch that is one event and nothing else."""
+    head = unit.head
+    if head is None or len(unit.events) != 1 or unit.change is not None:
+        return None
+    if unit.blobs or unit.consumed or unit.messages or unit.broadcasts or unit.runs or unit.versions:
+        return None
+    event = unit.events[0]
+    return (
+        "append_one",
+        [
+            stamp,
+            head.raw[4:],
+            wire.int4(head.epoch),
+            wire.int4(event.seq),
+            event.kind.encode(),
+            event.key.encode(),
+            event.data.encode(),
+        ],
+    )
 
 
 def _content(batch: Sequence[Unit]) -> list[Command]:

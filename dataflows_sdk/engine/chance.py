@@ -1,6 +1,6 @@
 """Chance of the engine's own.
 
-Python's shared generator belongs to the user: after a ``random.seed(7)`` in a notebook `step.random` would give every run
+Python's shared generator belongs to the user: after ``random.seed(7)`` in a notebook `step.random` would give every run
 the same number, and draws by a background thread would disturb whoever counts on the shared one's order.
 """
 

@@ -162,7 +162,10 @@ class StepVerbs(VerbBase):
                 took = time.perf_counter() - begun
                 now = engine.clock.now()
                 retry_at = decide_retry(policy, attempt, error, now, chance())
-                unit = self._failed(frame, attempt, took, error, retry_at)
+                given = "" if shown is None or _seen(frame) else f',"input":{shown.text}'
+                unit = self._failed(frame, attempt, took, error, retry_at, given)
+                if given and shown is not None:
+                    unit.blobs = shown.blobs
                 self._end(frame)
                 await face.commit(unit)
                 if retry_at is None:
@@ -174,8 +177,7 @@ class StepVerbs(VerbBase):
             took = time.perf_counter() - begun
             data = f'{head},"took":{took:.6f}'
             blobs = encoded.blobs
-            started = frame.started
-            if started is not None and started.seq:
+            if _seen(frame):
                 data += ',"long":true'
             elif shown is not None:
                 data += ',"input":' + shown.text
@@ -248,3 +250,8 @@ class StepVerbs(VerbBase):
                 return value
         finally:
             live.leave(frame)
+
+
+def _seen(frame: Frame) -> bool:
+    """Whether the step's beginning is in the journal, with its arguments."""
+    return frame.started is not None and frame.started.seq > 0

@@ -213,6 +213,8 @@ class Waits:
             live.check = None
         if live.active != 0 or live.suspending or live.stopping is not None or not live.pendings:
             return
+        if live.cancel is not None and not live.shielded:
+            return  # its record is on its way; let go of now, the run would never hear of it
         if not all(pending.looked for pending in live.pendings):
             return  # its inbox is being read; it is considered again after that
         now = self._clock.now()

@@ -186,6 +186,9 @@ class Writer:
     def _read_answers(self, batch: list[Unit], rows: list[Rows]) -> set[bytes]:
         answers = dict(zip(self._order, rows, strict=True))
         lost = {row[0] for row in answers.get("fence", ()) if row[0] is not None}
+        alone = batch[0].head
+        if alone is not None and "append_one" in answers and not answers["append_one"]:
+            lost.add(str(alone.id).encode())
         if "create_runs" in answers:
             made = frozenset(UUID(row[0].decode()) for row in answers["create_runs"] if row[0] is not None)
             for unit in batch:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.errors import StoreError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Retention:
     def _loop(self) -> None:
         assert self._age is not None
         pause = _FIRST
-        while not self._ended.wait(pause * (0.75 + random.random() / 2)):  # noqa: S311
+        while not self._ended.wait(pause * (0.75 + chance() / 2)):
             pause = _EVERY
             if not self._engine.owning:
                 continue

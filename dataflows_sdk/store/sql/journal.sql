@@ -77,6 +77,20 @@ from unnest($2::uuid[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[]
      as e(run, epoch, seq, kind, key, data)
 join dataflows.run r on r.id = e.run and r.epoch = e.epoch and r.status || '' = 'running';
 
+-- name: append_one
+-- $1 now $2 run $3 epoch $4 seq $5 kind $6 key $7 data
+-- fence and append_events for a batch that is a single event: a run that is alone pays for one statement.
+-- Returns no row when the run is no longer ours.
+with mine as (
+    select r.id from dataflows.run r
+    where r.id = $2::uuid and r.epoch = $3::int and r.status || '' = 'running'
+    for no key update of r
+)
+insert into dataflows.event (run, seq, epoch, kind, key, data, at)
+select mine.id, $4::int, $3::int, $5::text, nullif($6::text, ''), $7::json, coalesce($1::timestamptz, now())
+from mine
+returning 1;
+
 -- name: set_heads
 -- $1 now $2 run[] $3 epoch[] $4 status[] $5 seq[] $6 wake_at[] $7 waits[] (names joined by a line feed, '' for none)
 -- After append_events of the same transaction, which holds the locks.
