@@ -1,0 +1,1 @@
+"""What analysts see: `ctx.sql`, DuckDB over mirrors of the journal, DataFrames and files."""
