@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from dataflows_sdk.core.clock import SystemClock
+from dataflows_sdk.engine.calling import Calls
 from dataflows_sdk.engine.claims import event_of
 from dataflows_sdk.engine.decide import decide_leftovers
-from dataflows_sdk.engine.definitions import Workflow
+from dataflows_sdk.engine.definitions import Catalog, Workflow
+from dataflows_sdk.engine.faces import AsyncFace, Settle
 from dataflows_sdk.engine.live import LiveRun, leftovers
+from dataflows_sdk.engine.runner import Engine
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold
 from dataflows_sdk.engine.units import RunHead
+from dataflows_sdk.engine.values import Values
 from dataflows_sdk.engine.verbs import ReplayStopped
-from dataflows_sdk.errors import NonDeterminismError, Suspended
-
-if TYPE_CHECKING:
-    from dataflows_sdk.engine.runner import Engine
+from dataflows_sdk.errors import BlobMissingError, NonDeterminismError, Suspended
+from dataflows_sdk.store.database import Database
 
 
 @dataclass(slots=True)
@@ -115,4 +118,56 @@ def _short(value: Any, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-Check = Callable[[Replay], None]
+# --- without a database -----------------------------------------------------------------------------------
+
+
+class OfflineEngine(Engine):
+    """An engine that has no database, for dry replays of recorded journals.
+
+    Nothing of a dry replay writes or waits; what it reads are large values, and these come with the history.
+
+    Args:
+        catalog: where children's workflows are looked up.
+        values: the codec.
+        blobs: content of large values by hash.
+    """
+
+    def __init__(self, catalog: Catalog, values: Values, blobs: Mapping[str, bytes]) -> None:
+        super().__init__(Database("dbname=none"), catalog, SystemClock(), values)
+        self._blobs = blobs
+
+    async def _connect(self) -> None:
+        self.face = AsyncFace(self)
+        self.calls = Calls(self, self.face, self._threads)
+
+    def consider(self, live: LiveRun) -> None:
+        """A dry replay is never let go of."""
+
+    def ask_blobs(self, hashes: Sequence[str], settle: Settle) -> None:
+        """Content of large values, from the history."""
+        missing = [sha for sha in hashes if sha not in self._blobs]
+        error = BlobMissingError(f"the history lacks the content {missing[0]} of a large value") if missing else None
+        settle({sha: self._blobs[sha] for sha in hashes} if error is None else None, error)
+
+    def close(self, grace: float = 2.0) -> None:
+        """Stop the loop."""
+        if not self.closing:
+            self.closing = True
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(grace + 8)
+            self.calls.close()
+            self.database.close()
+
+
+def replay_offline(
+    run: UUID, workflow: Workflow, events: Sequence[JournalEvent], blobs: Mapping[str, bytes], values: Values, catalog: Catalog
+) -> Replay:
+    """`dry_replay` of a journal that comes from a file instead of a database."""
+    engine = OfflineEngine(catalog, values, blobs)
+    engine.start()
+    try:
+        values.see(workflow.fn)
+        result: Replay = engine.ask(dry_replay(engine, run, workflow, events))
+        return result
+    finally:
+        engine.close()

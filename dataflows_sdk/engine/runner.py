@@ -142,7 +142,7 @@ class Engine:
         self.reader = Reader(reading, self._notified)
         await asyncio.gather(writing.connect(), self.reader.connect())
         self.writer = Writer(
-            writing, self.loop, self.stamp, self._messages, self._queued, self._lost, str(self.worker_id)
+            writing, self.loop, self.stamp, self._messages, self._queued, self._lost, self._alone, str(self.worker_id)
         )
         self.waits = Waits(
             self.loop,
@@ -159,6 +159,10 @@ class Engine:
 
     def _queued(self) -> None:
         self.on_queued()
+
+    def _alone(self) -> bool:
+        live = self.live
+        return len(live) == 1 and not self._submitted and next(iter(live.values())).active == 1
 
     def _lost(self, head: RunHead) -> None:
         live = self.live.get(head.id)

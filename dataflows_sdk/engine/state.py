@@ -179,6 +179,9 @@ def _fold_step(state: RunState, event: JournalEvent) -> None:
     if record is None:
         record = state.steps[event.key] = StepRecord(event.key, event.seq)
     attempt = data.get("attempt", 1)
+    if event.kind == "step.started" and record.state != "started" and attempt <= record.attempt:
+        # A transaction commits by a connection of its own and may overtake the note that it began.
+        return
     if record.started_at is None or attempt != record.attempt:
         record.started_at = event.at
     record.seq = event.seq

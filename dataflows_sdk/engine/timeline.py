@@ -124,8 +124,10 @@ class StepView:
     def take(self, event: JournalEvent) -> None:
         """The next event of this step."""
         data = event.data
-        self.seq = event.seq
         attempt = data.get("attempt", 1)
+        if event.kind == "step.started" and self._data and self.status != "started" and attempt <= self.attempt:
+            return  # a transaction overtook the note that it began
+        self.seq = event.seq
         took = data.get("took")
         begun = event.at - timedelta(seconds=took) if took is not None else event.at
         if self.started_at is None or attempt != self.attempt:

@@ -74,6 +74,8 @@ def transact(
         value, _, _ = engine.database.fenced(work, record, refused, arrived)
         fault("commit.done")
         frame.ended = True
+        if frame.started is not None and not frame.started.seq:
+            frame.started.void = True
         return value
 
     return call

@@ -45,6 +45,7 @@ class Writer:
         on_messages: told, after a commit, which runs got messages and which names were broadcast.
         on_woken: told when suspended runs may be claimed.
         on_lost: told when the fence refused a write of a run for the first time.
+        alone: whether a single branch of a single run is at work, so that nothing can join its batch.
         sender: the worker's id, by which it knows its own notifications.
     """
 
@@ -56,6 +57,7 @@ class Writer:
         on_messages: Callable[[set[UUID], set[str]], None],
         on_woken: Callable[[], None],
         on_lost: Callable[[RunHead], None],
+        alone: Callable[[], bool],
         sender: str,
     ) -> None:
         self._pipeline = pipeline
@@ -64,10 +66,12 @@ class Writer:
         self._on_messages = on_messages
         self._on_woken = on_woken
         self._on_lost = on_lost
+        self._alone = alone
         self._sender = sender
         self._pending: deque[Unit] = deque()
         self._scheduled = False
         self._busy = False
+        self._flying: list[Unit] = []
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         #: commits and units so far, for those who measure
@@ -80,6 +84,9 @@ class Writer:
         """Queue a unit, on the engine's loop."""
         self._pending.append(unit)
         if not self._busy and not self._scheduled:
+            if self._alone():
+                self._flush()  # nobody is there to join the batch
+                return
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -100,13 +107,13 @@ class Writer:
         if not batch:
             return
         self._busy = True
+        self._flying = batch
         try:
-            future = self._pipeline.send(*self._transactions(batch))
+            self._pipeline.post(self._transactions(batch), self._settled)
         except StoreUnavailableError:
             self._recover(batch, sent=False)
             return
         fault("commit.sent")
-        future.add_done_callback(lambda done: self._settled(batch, done))
 
     def _gather(self) -> list[Unit]:
         batch: list[Unit] = []
@@ -133,12 +140,13 @@ class Writer:
             batch.append(unit)
         return batch
 
-    def _settled(self, batch: list[Unit], future: asyncio.Future[list[list[Rows] | StatementError]]) -> None:
-        error = future.exception()
-        if error is not None:
+    def _settled(
+        self, outcomes: list[list[Rows] | StatementError] | None, _error: StoreUnavailableError | None
+    ) -> None:
+        batch, self._flying = self._flying, []
+        if outcomes is None:
             self._recover(batch, sent=True)
             return
-        outcomes = future.result()
         outcome = outcomes[0]
         if isinstance(outcome, StatementError):
             self._refused(batch, outcome)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import psycopg
@@ -21,6 +21,9 @@ from dataflows_sdk.errors import StoreError, StoreUnavailableError
 Command: TypeAlias = tuple[str, Sequence[bytes | None]]
 #: the rows of one statement, every value in text format
 Rows: TypeAlias = list[tuple[bytes | None, ...]]
+
+#: told the outcome of each transaction, or what broke the connection
+Done: TypeAlias = Callable[["list[list[Rows] | StatementError] | None", "StoreUnavailableError | None"], None]
 
 _OK = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
@@ -37,10 +40,10 @@ class StatementError(StoreError):
 class _Request:
     """What was sent together, and what came back so far."""
 
-    __slots__ = ("awaited", "error", "future", "names", "outcomes", "results", "syncs")
+    __slots__ = ("done", "error", "names", "outcomes", "results", "syncs")
 
-    def __init__(self, future: asyncio.Future[list[list[Rows] | StatementError]]) -> None:
-        self.future = future
+    def __init__(self, done: Done) -> None:
+        self.done = done
         #: the statement of each result to come; None for a "prepare"
         self.names: deque[tuple[str, bool]] = deque()
         self.syncs = 0
@@ -115,11 +118,35 @@ class Pipeline:
             A future with one element per transaction: the rows of each of its statements, or the error which
             undid that transaction. When the connection breaks the future raises StoreUnavailableError, and what
             became of the transactions is not known.
+
+        Raises:
+            StoreUnavailableError: there is no connection; nothing was sent.
         """
-        if self._connection is None or self._loop is None:
+        if self._loop is None:
+            raise StoreUnavailableError("the connection to PostgreSQL is down")
+        future: asyncio.Future[list[list[Rows] | StatementError]] = self._loop.create_future()
+
+        def done(outcomes: list[list[Rows] | StatementError] | None, error: StoreUnavailableError | None) -> None:
+            if future.done():
+                return
+            if outcomes is not None:
+                future.set_result(outcomes)
+            elif error is not None:
+                future.set_exception(error)
+
+        self.post(transactions, done)
+        return future
+
+    def post(self, transactions: Sequence[Sequence[Command]], done: Done) -> None:
+        """Like `send`; *done* is called as soon as the answer is read, without a turn of the loop in between.
+
+        Raises:
+            StoreUnavailableError: there is no connection; nothing was sent and *done* is not called.
+        """
+        if self._connection is None:
             raise StoreUnavailableError("the connection to PostgreSQL is down")
         pgconn = self._connection.pgconn
-        request = _Request(self._loop.create_future())
+        request = _Request(done)
         try:
             for transaction in transactions:
                 for name, params in transaction:
@@ -140,7 +167,6 @@ class Pipeline:
             if request not in self._requests:
                 self._requests.append(request)
             self._lost(error)
-        return request.future
 
     def _flush(self) -> None:
         assert self._connection is not None
@@ -187,8 +213,7 @@ class Pipeline:
             request.syncs -= 1
             if not request.syncs:
                 self._requests.popleft()
-                if not request.future.done():
-                    request.future.set_result(request.outcomes)
+                request.done(request.outcomes, None)
             return
         name, is_query = request.names.popleft()
         if status in _OK:
@@ -212,10 +237,7 @@ class Pipeline:
         self._discard()
         requests, self._requests = self._requests, deque()
         for request in requests:
-            if not request.future.done():
-                request.future.set_exception(
-                    StoreUnavailableError(f"the connection to PostgreSQL broke: {error}".strip())
-                )
+            request.done(None, StoreUnavailableError(f"the connection to PostgreSQL broke: {error}".strip()))
         if self.on_lost is not None:
             self.on_lost()
 
