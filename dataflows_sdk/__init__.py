@@ -22,7 +22,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     engine        journal events, fold, decide, step verbs, runs in memory, the group-commit writer
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention
-    runs, context what users hold in their hands
+    runs, context what users hold in their hands (with arguments, past)
     cli, testing  the command line; the kit for tests
 
 Importing the package loads none of the drivers; names are fetched when they are first used.

@@ -8,11 +8,12 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from dataflows_sdk.arguments import check_event_name, check_key, check_statuses, moment_or_ago
 from dataflows_sdk.core.clock import Clock, SystemClock
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.codec_read import Reader as ValueReader
@@ -24,8 +25,9 @@ from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.engine import claims
 from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
 from dataflows_sdk.engine.forking import fork_run
-from dataflows_sdk.engine.outcome import Bridge, Outcome
+from dataflows_sdk.engine.outcome import Bridge, Reply
 from dataflows_sdk.engine.runner import Engine
+from dataflows_sdk.engine.starting import Started, start_run, start_runs
 from dataflows_sdk.engine.units import Broadcast, Message, Unit
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.errors import DefinitionError, QueryError, RunFinishedError, RunNotFoundError
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from dataflows_sdk.store.embedded import EmbeddedServer
     from dataflows_sdk.warehouse.answer import Answer
     from dataflows_sdk.warehouse.lens import Lens
-
-_STATUSES = frozenset({"queued", "running", "sleeping", "waiting", "succeeded", "failed", "cancelled", "quarantined"})
 
 
 def connect(
@@ -217,7 +217,11 @@ class Context:
         event = definition.event(payload)
         self._be_owner()
         run_id = None if id is None else parse_id(id)
-        found, outcome = self._engine.ask(self._engine.start_run(definition, event, _key(idempotency_key), run_id))
+        key, answer = check_key(idempotency_key), Reply()
+        engine = self._engine
+        engine.not_from_inside()
+        engine.submit(lambda: start_run(engine, definition, event, answer.set, idempotency_key=key, run_id=run_id))
+        found, outcome = answer.get()
         return Run(self, found, outcome)
 
     async def astart(
@@ -234,10 +238,15 @@ class Context:
         if self._works and not self._engine.owning:
             await asyncio.to_thread(self._engine.own)
         run_id = None if id is None else parse_id(id)
-        work = self._engine.start_run(definition, event, _key(idempotency_key), run_id)
+        key, engine = check_key(idempotency_key), self._engine
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[UUID, Outcome | None]] = loop.create_future()
-        self._engine.submit(work, self._bridge(loop), future)
+        bridge = self._bridge(loop)
+        future: asyncio.Future[Started] = loop.create_future()
+
+        def told(started: Any, error: BaseException | None) -> None:
+            bridge.call(lambda: _fill(future, started, error))
+
+        engine.submit(lambda: start_run(engine, definition, event, told, idempotency_key=key, run_id=run_id))
         found, outcome = await future
         return Run(self, found, outcome)
 
@@ -253,7 +262,10 @@ class Context:
         definition = self._definition(workflow)
         events = [definition.event(payload) for payload in payloads]
         self._be_owner()
-        started = self._engine.ask(self._engine.start_runs(definition, events))
+        engine, answer = self._engine, Reply()
+        engine.not_from_inside()
+        engine.submit(lambda: start_runs(engine, definition, events, answer.set))
+        started: list[Started] = answer.get()
         return [Run(self, run, outcome) for run, outcome in started]
 
     def run(
@@ -322,13 +334,13 @@ class Context:
         Raises:
             DefinitionError: an unknown status, or a limit out of range.
         """
-        wanted = _statuses(status)
+        wanted = check_statuses(status)
         if not 1 <= limit <= 10_000:
             raise DefinitionError(f"limit lies between 1 and 10,000, not {limit}")
         found = self._runs(
             workflow=workflow,
             status=wanted,
-            since=None if since is None else _since(since),
+            since=None if since is None else moment_or_ago(since),
             until=None if until is None else parse_instant(until),
             before=None if before is None else parse_id(before),
             limit=limit + 1,
@@ -370,8 +382,7 @@ class Context:
             RunNotFoundError: there is no such run.
             RunFinishedError: it is already over.
         """
-        if not isinstance(name, str) or not name or "\n" in name or "\0" in name:
-            raise DefinitionError(f"an event's name is a line of text, not {name!r}")
+        check_event_name(name)
         target = _id_of(run)
         encoded = self._engine.values.encode(payload, f"payload of event {name!r}")
         self._send(Message(target, "event", name, encoded.text, dedupe_key or str(new_uuid())), encoded.blobs)
@@ -395,8 +406,7 @@ class Context:
         Args:
             id: emitting twice with the same id counts once.
         """
-        if not isinstance(name, str) or not name or "\n" in name or "\0" in name:
-            raise DefinitionError(f"an event's name is a line of text, not {name!r}")
+        check_event_name(name)
         encoded = self._engine.values.encode(payload, f"payload of event {name!r}")
         broadcast = Broadcast(new_uuid() if id is None else parse_id(id), name, encoded.text)
 
@@ -463,7 +473,7 @@ class Context:
         Args:
             dry_run: only count.
         """
-        return self._retention.purge(_since(before), workflow, dry_run=dry_run)
+        return self._retention.purge(moment_or_ago(before), workflow, dry_run=dry_run)
 
     # --- SQL ---------------------------------------------------------------------------------------------
 
@@ -560,31 +570,13 @@ def _close(
         server.close()
 
 
-def _key(idempotency_key: str | None) -> str | None:
-    if idempotency_key is not None and (
-        not isinstance(idempotency_key, str) or not idempotency_key or "\0" in idempotency_key
-    ):
-        raise DefinitionError(f"an idempotency key is a text, not {idempotency_key!r}")
-    return idempotency_key
+def _fill(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if not future.done():
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
 
 
 def _id_of(run: Run | str | UUID) -> UUID:
     return run._id if isinstance(run, Run) else parse_id(run)
-
-
-def _statuses(status: str | Sequence[str] | None) -> list[str] | None:
-    if status is None:
-        return None
-    wanted = [status] if isinstance(status, str) else list(status)
-    for word in wanted:
-        if word not in _STATUSES:
-            raise DefinitionError(f"there is no status {word!r}; there are {', '.join(sorted(_STATUSES))}")
-    return wanted
-
-
-def _since(value: Instant | Duration) -> datetime:
-    """An instant as it is, a duration as so long ago."""
-    if isinstance(value, date) or (isinstance(value, str) and value[:4].isdigit() and value[4:5] == "-"):
-        moment: datetime = parse_instant(value)
-        return moment
-    return datetime.now(UTC) - parse_duration(value)

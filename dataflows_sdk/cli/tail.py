@@ -47,9 +47,9 @@ def tail(
 
 def _begin(ctx: Context, since: str | None, run: UUID | None) -> datetime:
     if since is not None:
-        from dataflows_sdk.context import _since
+        from dataflows_sdk.arguments import moment_or_ago
 
-        return _since(since)
+        return moment_or_ago(since)
     if run is not None:
         return ctx.get(run).created_at - timedelta(days=1)  # a fork's past is older than the fork
     now: datetime = ctx._read("schema", "server")[0][3]

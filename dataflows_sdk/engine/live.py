@@ -124,10 +124,11 @@ class Branch:
     is created, so that parallel code finds its steps again in whatever order they run (rule R1 of the design).
     """
 
-    __slots__ = ("actor", "calls", "cancelled", "counts", "expected", "live", "n", "path", "used", "who")
+    __slots__ = ("actor", "cancelled", "counts", "expected", "live", "n", "path", "used", "who")
 
     def __init__(self, live: LiveRun, path: str) -> None:
-        self.live = live
+        #: None once the run is over here: a cycle of references would wait for the collector
+        self.live: LiveRun | None = live
         self.path = path
         self.actor: object | None = None
         self.n = 0
@@ -137,7 +138,6 @@ class Branch:
         self.expected = live.expected.get(path, {})
         #: set when this branch lost a race
         self.cancelled = False
-        self.calls: set[asyncio.Task[Any]] = set()
 
     def replaying(self) -> bool:
         """Whether something is recorded that this scope's code has not asked for yet."""
@@ -313,6 +313,7 @@ class LiveRun:
     def retire(self) -> None:
         """The run is over here: let go of what refers back to it, so that it need not wait for the collector."""
         self.task = None
+        self.root.live = None
         self.root.actor = None
         self.root.who.clear()
         self.tasks.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 #: a run's last status and the JSON text of its last event's data
 End = tuple[str, str]
@@ -99,3 +100,27 @@ class Bridge:
         ready = self._ready
         while ready:
             ready.popleft()()
+
+
+class Reply:
+    """What a blocking caller waits for: set once, on the engine's loop."""
+
+    __slots__ = ("_error", "_gate", "_result")
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def set(self, result: Any, error: BaseException | None) -> None:
+        """Let the caller go on."""
+        self._result, self._error = result, error
+        self._gate.release()
+
+    def get(self) -> Any:
+        """Block until it is set; raises what went wrong."""
+        self._gate.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._result

@@ -160,7 +160,12 @@ class OfflineEngine(Engine):
 
 
 def replay_offline(
-    run: UUID, workflow: Workflow, events: Sequence[JournalEvent], blobs: Mapping[str, bytes], values: Values, catalog: Catalog
+    run: UUID,
+    workflow: Workflow,
+    events: Sequence[JournalEvent],
+    blobs: Mapping[str, bytes],
+    values: Values,
+    catalog: Catalog,
 ) -> Replay:
     """`dry_replay` of a journal that comes from a file instead of a database."""
     engine = OfflineEngine(catalog, values, blobs)

@@ -23,19 +23,18 @@ from dataflows_sdk.engine.calling import Calls
 from dataflows_sdk.engine.decide import Suspend
 from dataflows_sdk.engine.definitions import Catalog, Event, Workflow, describe
 from dataflows_sdk.engine.faces import AsyncFace, Settle
-from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import Frame, LiveRun, Pending
-from dataflows_sdk.engine.outcome import Bridge, Outcome
+from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.reader import Reader
-from dataflows_sdk.engine.state import RunState
+from dataflows_sdk.engine.starting import begin as begin_run
 from dataflows_sdk.engine.transactions import transact
-from dataflows_sdk.engine.units import NewRun, RunHead, Unit, Version
+from dataflows_sdk.engine.units import NewRun, RunHead, Version
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.engine.verb_base import json_text
 from dataflows_sdk.engine.visible import Visible
 from dataflows_sdk.engine.waiting import Waits
 from dataflows_sdk.engine.writer import Writer
-from dataflows_sdk.errors import StoreUnavailableError
+from dataflows_sdk.errors import NotInWorkflowError, StoreUnavailableError
 from dataflows_sdk.store.database import ENGINE_SETTINGS, Database, engine_statements
 from dataflows_sdk.store.pipeline import Pipeline
 
@@ -97,7 +96,8 @@ class Engine:
         self._threads = threads
         self._known: set[tuple[str, str]] = set()
         self._watchers: dict[UUID, list[Outcome]] = {}
-        self._submitted: deque[tuple[Any, Callable[[asyncio.Task[Any]], None]]] = deque()
+        self._submitted: deque[Callable[[], None]] = deque()
+        self._kept: set[asyncio.Task[Any]] = set()
         self._submitting = False
         self._lookout: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
@@ -176,36 +176,47 @@ class Engine:
         """Call *fn* on the loop, from any thread."""
         self.loop.call_soon_threadsafe(fn, *args)
 
-    def submit(self, work: Any, bridge: Bridge, future: asyncio.Future[Any]) -> None:
-        """Run a coroutine on the loop and give its outcome to a future of another loop."""
+    def submit(self, call: Callable[[], None]) -> None:
+        """Call *call* on the loop, soon; from any thread, many in one wake-up.
 
-        def done(task: asyncio.Task[Any]) -> None:
-            error = task.exception()
-            result = None if error else task.result()
-            bridge.call(lambda: _fill(future, result, error))
-
-        self._submitted.append((work, done))
+        Raises:
+            StoreUnavailableError: the engine was closed.
+        """
+        if self.closing:
+            raise StoreUnavailableError("the context is closed")
+        self._submitted.append(call)
         if not self._submitting:
             self._submitting = True
-            self.loop.call_soon_threadsafe(self._begin_submitted)
+            self.loop.call_soon_threadsafe(self._run_submitted)
 
-    def _begin_submitted(self) -> None:
+    def _run_submitted(self) -> None:
         self._submitting = False
         while self._submitted:
-            work, done = self._submitted.popleft()
-            self.loop.create_task(work).add_done_callback(done)
+            self._submitted.popleft()()
 
     def ask(self, work: Any) -> Any:
         """Run a coroutine on the loop and wait for it, from a thread of the caller's."""
-        if self.closing or threading.current_thread() is self._thread:
+        try:
+            self.not_from_inside()
+        except BaseException:
             work.close()
-            if self.closing:
-                raise StoreUnavailableError("the context is closed")
-            raise RuntimeError(
+            raise
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def not_from_inside(self) -> None:
+        """A blocking call must not come from the loop that would have to answer it.
+
+        Raises:
+            StoreUnavailableError: the engine was closed.
+            NotInWorkflowError: it does.
+        """
+        if self.closing:
+            raise StoreUnavailableError("the context is closed")
+        if threading.current_thread() is self._thread:
+            raise NotInWorkflowError(
                 "a blocking call of the context on the engine's own loop would wait for itself; inside an async "
                 "workflow or step use the step's verbs, or await asyncio.to_thread(...)"
             )
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def _notified(self, payload: str) -> None:
         sender, _, runs = payload.partition(" ")
@@ -315,84 +326,23 @@ class Engine:
             idempotency_key=idempotency_key,
         )
 
-    async def start_run(
-        self,
-        workflow: Workflow,
-        event: Event[Any],
-        idempotency_key: str | None = None,
-        run_id: UUID | None = None,
-    ) -> tuple[UUID, Outcome | None]:
-        """Create a run and begin it; after one commit gives its id, and a future of its end when it runs here.
-
-        With an idempotency key that is taken, or an id that exists, the id of the run that has it.
-        """
-        unit, watcher = self._creation(workflow, event, idempotency_key, run_id, queued=False)
-        await self.face.commit(unit)
-        return await self._created(unit, workflow, event, idempotency_key, watcher)
-
-    async def start_runs(self, workflow: Workflow, events: Sequence[Event[Any]]) -> list[tuple[UUID, Outcome | None]]:
-        """Create many runs in one commit and begin those for which there is room; the others are queued."""
-        room = max(0, self.concurrency - len(self.live))
-        made = [
-            self._creation(workflow, event, None, None, queued=number >= room) for number, event in enumerate(events)
-        ]
-        await asyncio.gather(*[self.face.commit(unit) for unit, _ in made])
-        return [
-            await self._created(unit, workflow, event, None, watcher)
-            for (unit, watcher), event in zip(made, events, strict=True)
-        ]
-
-    def _creation(
-        self,
-        workflow: Workflow,
-        event: Event[Any],
-        idempotency_key: str | None,
-        run_id: UUID | None,
-        *,
-        queued: bool,
-    ) -> tuple[Unit, Outcome | None]:
-        encoded = self.values.encode(event.raw, f"payload of workflow {workflow.name!r}")
-        run = self.new_run(workflow, encoded.text, run_id, event=event, idempotency_key=idempotency_key, queued=queued)
-        unit = Unit(runs=(run,), blobs=encoded.blobs, versions=self.versions(workflow))
-        return unit, Outcome() if run.owner is not None else None
-
-    async def _created(
-        self,
-        unit: Unit,
-        workflow: Workflow,
-        event: Event[Any],
-        idempotency_key: str | None,
-        watcher: Outcome | None,
-    ) -> tuple[UUID, Outcome | None]:
-        run = unit.runs[0]
+    def knows(self, workflow: Workflow) -> None:
+        """The version's row is in the database."""
         self._known.add((workflow.name, workflow.version))
-        if run.id in unit.created:
-            fault("run.created")
-            if watcher is not None:
-                self.watched(run.id, watcher)
-            self.begin(run, workflow, event)
-            return run.id, watcher
-        if idempotency_key is None:
-            return run.id, None
-        return await self.reader.find(workflow.name, idempotency_key), None
 
-    def begin(self, run: NewRun, workflow: Workflow, event: Event[Any]) -> None:
-        """A run was created: execute it, when it is ours."""
-        if run.owner is None:
-            self.on_queued()
-            return
-        live = LiveRun(workflow, RunHead(run.id, 1, 1), RunState(workflow=workflow.name), run.parent)
-        live.parent_key = run.parent_key
-        self.launch(live, event)
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold a task until it is done; the loop alone would not."""
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
 
     def launch_child(self, run: NewRun, workflow: Workflow, settle: Settle) -> None:
         """A child of a run here was created: begin it here too."""
-        self._known.add((workflow.name, workflow.version))
+        self.knows(workflow)
         data = json.loads(run.data)
 
         async def begin() -> None:
             payload = await self.values.decode(self.face, data["input"])
-            self.begin(run, workflow, Event(payload, "invoke"))
+            begin_run(self, run, workflow, Event(payload, "invoke"))
 
         self.loop.create_task(begin()).add_done_callback(lambda task: settle(None, task.exception()))
 
@@ -542,11 +492,3 @@ class Engine:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.set(None, StoreUnavailableError("the context was closed before the run ended"))
-
-
-def _fill(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if not future.done():
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)

@@ -1,0 +1,118 @@
+"""Starting runs: one unit, one commit, then the code begins.
+
+Written with callbacks instead of coroutines: a start is the shortest thing that the engine does and the most frequent,
+and a task of its own for each would cost as much as a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dataflows_sdk.engine.definitions import Event, Workflow
+from dataflows_sdk.engine.faults import fault
+from dataflows_sdk.engine.live import LiveRun
+from dataflows_sdk.engine.outcome import Outcome
+from dataflows_sdk.engine.state import RunState
+from dataflows_sdk.engine.units import NewRun, RunHead, Unit
+
+if TYPE_CHECKING:
+    from dataflows_sdk.engine.runner import Engine
+
+#: the run's id, and a promise of its end where it runs here
+Started = tuple[UUID, Outcome | None]
+Told = Callable[[Any, BaseException | None], None]
+
+
+def start_run(
+    engine: Engine,
+    workflow: Workflow,
+    event: Event[Any],
+    told: Told,
+    *,
+    idempotency_key: str | None = None,
+    run_id: UUID | None = None,
+    queued: bool = False,
+) -> None:
+    """Create a run and begin it; on the loop. After one commit *told* gets what was `Started`, or the exception.
+
+    With an idempotency key that is taken, or an id that exists, it gets the run that has it.
+    """
+    try:
+        encoded = engine.values.encode(event.raw, f"payload of workflow {workflow.name!r}")
+        run = engine.new_run(
+            workflow, encoded.text, run_id, event=event, idempotency_key=idempotency_key, queued=queued
+        )
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+        told(None, error)
+        return
+    unit = Unit(runs=(run,), blobs=encoded.blobs, versions=engine.versions(workflow))
+
+    def settled(error: BaseException | None) -> None:
+        if error is not None:
+            told(None, error)
+            return
+        engine.knows(workflow)
+        if run.id in unit.created:
+            fault("run.created")
+            outcome = Outcome() if run.owner is not None else None
+            if outcome is not None:
+                engine.watched(run.id, outcome)
+            begin(engine, run, workflow, event)
+            told((run.id, outcome), None)
+        elif idempotency_key is None:
+            told((run.id, None), None)
+        else:
+            _tell_existing(engine, workflow, idempotency_key, told)
+
+    unit.settle = settled
+    engine.writer.submit(unit)
+
+
+def _tell_existing(engine: Engine, workflow: Workflow, key: str, told: Told) -> None:
+    async def find() -> None:
+        try:
+            run = await engine.reader.find(workflow.name, key)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+            told(None, error)
+        else:
+            told((run, None), None)
+
+    engine.keep(engine.loop.create_task(find()))
+
+
+def start_runs(engine: Engine, workflow: Workflow, events: Sequence[Event[Any]], told: Told) -> None:
+    """Create many runs in one commit and begin those for which there is room; the others are queued."""
+    if not events:
+        told([], None)
+        return
+    room = max(0, engine.concurrency - len(engine.live))
+    started: list[Started | None] = [None] * len(events)
+    errors: list[BaseException] = []
+    left = len(events)
+
+    def tell(number: int) -> Told:
+        def one(result: Any, error: BaseException | None) -> None:
+            nonlocal left
+            left -= 1
+            started[number] = result
+            if error is not None:
+                errors.append(error)
+            if not left:
+                told(None if errors else started, errors[0] if errors else None)
+
+        return one
+
+    for number, event in enumerate(events):
+        start_run(engine, workflow, event, tell(number), queued=number >= room)
+
+
+def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) -> None:
+    """A run was created: execute it, when it is ours."""
+    if run.owner is None:
+        engine.on_queued()
+        return
+    live = LiveRun(workflow, RunHead(run.id, 1, 1), RunState(workflow=workflow.name), run.parent)
+    live.parent_key = run.parent_key
+    engine.launch(live, event)
