@@ -1,4 +1,4 @@
-"""Workflows that use every verb, for kill sweeps: as ``async def``, as ``def``, as a DAG, and one that fails and undoes.
+"""Workflows that use every verb, for kill sweeps: as ``async def``, as ``def``, as a DAG, and one that undoes.
 
 Each step function notes its effect; what `main_*` return is the same in every run, killed or not.
 """

@@ -1,6 +1,7 @@
 """SIGKILL at the engine's fault points: afterwards everything is as if nothing had happened.
 
-By default a seeded sample of the passes; ``DATAFLOWS_SWEEP=all`` kills at every one (some minutes), a number at so many.
+By default a seeded sample of the passes; ``DATAFLOWS_SWEEP=all`` kills at every one (some minutes), a number at
+so many.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataflows_sdk.testing import TestDatabases, kill_sweep
 from dataflows_sdk.testing.sweep import SweepFailedError
 
 HERE = Path(__file__).parent
-WANTED = os.environ.get("DATAFLOWS_SWEEP", "8")
+WANTED = os.environ.get("DATAFLOWS_SWEEP", "5")
 
 
 @pytest.mark.slow
