@@ -190,6 +190,8 @@ class Run:
         if outcome is None:
             outcome = self._outcome = Outcome()
             self._context._engine.watch(self._id, outcome)
+        elif outcome.dropped:
+            self._context._engine.watch(self._id, outcome)
         else:
             outcome.wanted = True
         return outcome

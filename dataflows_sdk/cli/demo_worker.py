@@ -8,6 +8,7 @@ whether the run begins here or was begun by a process that is dead. With ``DATAF
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -18,7 +19,7 @@ from dataflows_sdk.cli.demo_flow import flights_flow
 def main(run_id: str, directory: str) -> None:
     """Work until the run is over."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with df.connect(directory=directory) as ctx:
+    with df.connect(os.environ.get("DATAFLOWS_URL"), directory=directory) as ctx:
         ctx.register(flights_flow())
         ctx.get(run_id).wait()
 

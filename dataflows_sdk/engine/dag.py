@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.retry import NO_RETRY, Retry
 from dataflows_sdk.engine import group
+from dataflows_sdk.engine.decide import decide_leftovers
 from dataflows_sdk.engine.definitions import Event, Workflow, hash_text
 from dataflows_sdk.engine.faces import is_control_flow
 from dataflows_sdk.engine.live import Branch, Frame, LiveRun, current_branch, quote
+from dataflows_sdk.engine.state import StepRecord
 from dataflows_sdk.engine.units import Event as Record
 from dataflows_sdk.engine.units import Unit
 from dataflows_sdk.engine.verbs import ReplayStopped, Verbs
@@ -126,7 +128,17 @@ class FlowRun:
         failed = self.schedule.failed
         if failed is not None:
             raise self.errors[failed]
+        decide_leftovers(self._lost_nodes())
         return flow_result(self.flow.topology, self.schedule.states, self.outputs)
+
+    def _lost_nodes(self) -> list[StepRecord]:
+        """Recorded nodes that this version of the flow does not have."""
+        nodes = {quote(node) for node in self.nodes}
+        return [
+            record
+            for key, record in self.live.records.items()
+            if record.done and key not in nodes and not any(sign in key for sign in "/[?")
+        ]
 
     async def _next(self) -> None:
         if self._done:

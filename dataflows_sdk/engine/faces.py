@@ -52,6 +52,10 @@ class Face(Protocol):
         """Call a function of the user; StepTimeoutError when it takes longer than *timeout* seconds."""
         ...
 
+    async def breathe(self, *, forever: bool) -> None:
+        """Let others have a turn; with *forever*, never come back."""
+        ...
+
 
 class AsyncFace:
     """For code on the engine's loop."""
@@ -75,6 +79,11 @@ class AsyncFace:
         unit.settle = settle
         self.engine.writer.submit(unit)
         await future
+
+    async def breathe(self, *, forever: bool) -> None:
+        if forever:
+            await self.loop.create_future()
+        await asyncio.sleep(0)
 
     async def wait(self, start: Callable[[Settle], None]) -> Any:
         future: asyncio.Future[Any] = self.loop.create_future()
@@ -157,6 +166,9 @@ class SyncFace:
         gate.acquire()
         if outcome[0] is not None:
             raise outcome[0]
+
+    async def breathe(self, *, forever: bool) -> None:
+        threading.Event().wait(None if forever else 0.001)
 
     async def wait(self, start: Callable[[Settle], None]) -> Any:
         gate = threading.Lock()

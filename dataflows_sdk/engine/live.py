@@ -204,6 +204,8 @@ class LiveRun:
         self.cancel: dict[str, Any] | None = state.cancel
         #: raised by every verb once the run is being unwound
         self.stopping: BaseException | None = None
+        #: how often its code went on as if nothing had happened
+        self.ignored = 0
         self.shielded = False
         #: keys of branches that lost a race: whatever they are still about to do, they may not
         self.lost: tuple[str, ...] = ()

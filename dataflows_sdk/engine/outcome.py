@@ -16,7 +16,7 @@ class Outcome:
     Set once, on the engine's loop. Callbacks run there too and must not block.
     """
 
-    __slots__ = ("_callbacks", "_end", "_error", "_gate", "wanted")
+    __slots__ = ("_callbacks", "_end", "_error", "_gate", "dropped", "wanted")
 
     def __init__(self) -> None:
         self._end: End | None = None
@@ -25,6 +25,8 @@ class Outcome:
         self._gate: threading.Event | None = None
         #: somebody waits for it: it is kept when the run leaves the memory of this process
         self.wanted = False
+        #: the run left the memory of this process before anybody waited: who waits now must ask to be told
+        self.dropped = False
 
     def done(self) -> bool:
         """Whether the run is over."""

@@ -100,6 +100,8 @@ class Engine:
         self._kept: set[asyncio.Task[Any]] = set()
         self._submitting = False
         self._lookout: asyncio.Task[None] | None = None
+        #: somebody new waits for a run that is not in memory
+        self._hurry = asyncio.Event()
         self._lock = threading.Lock()
         self._owns = False
         self.closing = False
@@ -150,7 +152,7 @@ class Engine:
             self.writer,
             self.reader,
             self.linger,
-            self.forget,
+            self.let_go,
             lambda: self.on_queued(),  # noqa: PLW0108 - the attribute is set later
         )
         self.face = AsyncFace(self)
@@ -412,12 +414,14 @@ class Engine:
         watchers = self._watchers.setdefault(run, [])
         if watcher not in watchers and not watcher.done():
             watchers.append(watcher)
-        if run not in self.live and (self._lookout is None or self._lookout.done()):
-            self._lookout = self.loop.create_task(self._look_out())
+        if run not in self.live:
+            self._hurry.set()
+            if self._lookout is None or self._lookout.done():
+                self._lookout = self.loop.create_task(self._look_out())
 
     def watch(self, run: UUID, watcher: Outcome) -> None:
         """Have *watcher* told how a run ends, wherever it does. From any thread."""
-        watcher.wanted = True
+        watcher.wanted, watcher.dropped = True, False
         if self.closing:
             raise StoreUnavailableError("the context is closed")
         self.call(self.watched, run, watcher)
@@ -425,8 +429,8 @@ class Engine:
     async def _look_out(self) -> None:
         """One task for everybody here who waits for runs that end elsewhere."""
         pause = _LOOK_FIRST
-        known = 0
         while True:
+            self._hurry.clear()
             away = [run for run in self._watchers if run not in self.live]
             if not away:
                 return
@@ -438,9 +442,11 @@ class Engine:
                 for watcher in self._watchers.pop(run, ()):
                     watcher.set(end)
             # Somebody new is in a hurry; those who have waited long can wait a little longer.
-            pause = _LOOK_FIRST if len(away) > known else min(_LOOK_LAST, pause * 1.5)
-            known = len(away)
-            await asyncio.sleep(pause)
+            try:
+                await asyncio.wait_for(self._hurry.wait(), pause)
+                pause = _LOOK_FIRST
+            except TimeoutError:
+                pause = min(_LOOK_LAST, pause * 1.5)
 
     def let_go(self, live: LiveRun) -> None:
         """The run leaves the memory and is not over: forget those who were only told because they had started it."""
@@ -449,6 +455,8 @@ class Engine:
         for watcher in watchers or ():
             if watcher.wanted:
                 self.watched(live.id, watcher)
+            else:
+                watcher.dropped = True
 
     # --- the end of the engine ---------------------------------------------------------------------------
 

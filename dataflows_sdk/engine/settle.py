@@ -52,15 +52,15 @@ async def execute(engine: Engine, live: LiveRun, event: Event[Any]) -> None:
         outcome = await _outcome(engine, live, event)
         await write(engine, live, *outcome)
     except (OwnershipLost, Suspended):
-        engine.forget(live)
+        engine.let_go(live)
     except StoreUnavailableError:
-        engine.forget(live)  # the engine is closed; whoever claims the run goes on
+        engine.let_go(live)  # the engine is closed; whoever claims the run goes on
     except asyncio.CancelledError:
-        engine.forget(live)
+        engine.let_go(live)
         if not engine.closing and live.stopping is None:
             log.warning("run %s was stopped from outside; it stays claimed until its lease ends", live.id)
     except Exception:
-        engine.forget(live)
+        engine.let_go(live)
         log.exception("run %s: the engine failed", live.id)
 
 
@@ -137,7 +137,7 @@ async def quarantine(engine: Engine, live: LiveRun, reason: dict[str, Any]) -> N
         log.warning("run %s is quarantined: %s", live.id, reason.get("message"))
         await write(engine, live, "quarantined", {"reason": reason})
     except (OwnershipLost, StoreUnavailableError):
-        engine.forget(live)
+        engine.let_go(live)
 
 
 async def _compensate(engine: Engine, live: LiveRun) -> list[str]:

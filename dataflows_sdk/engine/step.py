@@ -369,6 +369,8 @@ async def _map(
             f"step.map {name!r}: a {type(items).__name__} is nothing to go over; give a list or another iterable"
         ) from None
     keys = [str(i) for i in range(len(values))] if key is None else [str(key(value)) for value in values]
+    if verbs.live.stopping is not None:
+        await verbs.unwound()
     frame = verbs.live.enter("map", name)
     try:
         branches = group.keyed_items(frame, keys, [fn] * len(values), [(value,) for value in values])
@@ -393,6 +395,8 @@ async def _parallel(
             raise DefinitionError(f"step.parallel {name!r}: branch {branch!r} is {fn!r}, which is not callable")
     need = _needed(name, join, len(fns))
     options = group.Options(concurrency, retry, timeout, None, "retry", on_error, need)
+    if verbs.live.stopping is not None:
+        await verbs.unwound()
     frame = verbs.live.enter("parallel", name)
     try:
         items = group.keyed_items(frame, keys, fns, [()] * len(fns))
@@ -416,6 +420,8 @@ def _needed(name: str, join: Join, count: int) -> int | None:
 
 
 async def _gather(verbs: Verbs, name: str, work: Sequence[Awaitable[Any] | Callable[[], Any]]) -> list[Any]:
+    if verbs.live.stopping is not None:
+        await verbs.unwound()
     frame = verbs.live.enter("gather", name)
     try:
         items = [group.Item(str(i), f"{frame.key}[{i}]", None, (), True, piece) for i, piece in enumerate(work)]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
 
 
+#: how often code may ignore that its run is unwound
+_PATIENCE = 100
+
+
 @lru_cache(maxsize=4096)
 def json_text(text: str) -> str:
     """A string as JSON; names repeat, so they are kept."""
@@ -47,6 +51,15 @@ class VerbBase:
         self.engine: Engine = face.engine
 
     # --- common ground -----------------------------------------------------------------------------------
+
+    async def unwound(self) -> None:
+        """The run is being unwound and its code asks for more: it caught what was to end it, and may do so in a loop.
+
+        Others get a turn in between; code that does not stop asking is left where it is, for good.
+        """
+        live = self.live
+        live.ignored += 1
+        await self.face.breathe(forever=live.ignored > _PATIENCE)
 
     def fresh(self, frame: Frame) -> None:
         """From here on something is done that is not recorded: may it be?"""

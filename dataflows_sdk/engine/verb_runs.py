@@ -39,6 +39,8 @@ class RunVerbs(VerbBase):
         """Put an event into the inbox of another run, once. False when that run is over."""
         engine, live = self.engine, self.live
         target = run if isinstance(run, UUID) else UUID(str(run))
+        if live.stopping is not None:
+            await self.unwound()
         frame = live.enter("send", name)
         try:
             decision = decide_step(frame.record, "send")
@@ -66,6 +68,8 @@ class RunVerbs(VerbBase):
     async def emit(self, name: str, event: str, payload: Any = None) -> None:
         """An event for every run that waits for it, once."""
         live = self.live
+        if live.stopping is not None:
+            await self.unwound()
         frame = live.enter("emit", name)
         try:
             decision = decide_step(frame.record, "emit")
@@ -98,6 +102,8 @@ class RunVerbs(VerbBase):
     ) -> Any:
         """Start another workflow as a child and give its result, or its id when detached."""
         live = self.live
+        if live.stopping is not None:
+            await self.unwound()
         frame = item if item is not None else live.enter("child", name, key)
         try:
             decision = decide_step(frame.record, "child")

@@ -64,6 +64,8 @@ class StepVerbs(VerbBase):
         self.engine.values.see(fn)
         seconds = None if timeout is None else parse_duration(timeout).total_seconds()
         policy = retry if retry is not None else DEFAULT_STEP_RETRY
+        if live.stopping is not None:
+            await self.unwound()
         frame = item if item is not None else live.enter(op, name, key)
         try:
             attempt = 1
@@ -213,6 +215,8 @@ class StepVerbs(VerbBase):
             )
         live, engine = self.live, self.engine
         policy = retry if retry is not None else DEFAULT_STEP_RETRY
+        if live.stopping is not None:
+            await self.unwound()
         frame = live.enter("transaction", name)
         try:
             decision = decide_step(frame.record, "transaction")

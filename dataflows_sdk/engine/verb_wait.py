@@ -34,6 +34,8 @@ class WaitVerbs(VerbBase):
         moment = None if until is None else parse_instant(until)
         span = parse_duration(duration) if moment is None else None  # type: ignore[arg-type]
         live = self.live
+        if live.stopping is not None:
+            await self.unwound()
         frame = live.enter("sleep", name)
         try:
             decision = decide_step(frame.record, "sleep")
@@ -67,6 +69,8 @@ class WaitVerbs(VerbBase):
         wanted = None if match is None else self.engine.values.tree(dict(match))
         span = None if timeout is None else parse_duration(timeout)
         live = self.live
+        if live.stopping is not None:
+            await self.unwound()
         frame = live.enter("wait", name)
         try:
             decision = decide_step(frame.record, "wait")

@@ -39,6 +39,8 @@ class Verbs(StepVerbs, WaitVerbs, RunVerbs):
     async def recall(self, op: str, name: str, make: Callable[[], Any]) -> Any:
         """A value that must be the same in every replay: the time, an id, a random number."""
         live = self.live
+        if live.stopping is not None:
+            await self.unwound()
         frame = live.enter(op, name)
         try:
             decision = decide_step(frame.record, op)
@@ -63,6 +65,8 @@ class Verbs(StepVerbs, WaitVerbs, RunVerbs):
     async def patched(self, change: str) -> bool:
         """Whether the code after *change* applies: True for new runs, False for runs that passed this point before."""
         live = self.live
+        if live.stopping is not None:
+            await self.unwound()
         frame = live.enter("patched", change, ordered=False)
         try:
             if frame.record is not None:

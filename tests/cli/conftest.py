@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -74,11 +75,22 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dataflows_sdk.cli.main", *arguments]
 
 
+def _hear_ctrl_c() -> None:
+    # A shell that starts the tests in the background has its children ignore SIGINT; these are to hear it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """The program as a process that does not outlive the test, however that ends."""
     with subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        preexec_fn=_hear_ctrl_c,
+        **options,
     ) as process:
         try:
             yield process

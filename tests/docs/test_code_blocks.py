@@ -6,6 +6,7 @@ it: documents do not see each other, and what one leaves running ends with its p
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,16 @@ SECONDS = 120
 def run(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     file = folder / f"{document.stem}.py"
     file.write_text(script(blocks(document.read_text(), document.name)))
+    # The command `dataflows` stands beside the interpreter, also where nobody activated the environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.run(
-        [sys.executable, file.name], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+        [sys.executable, file.name],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
 
 

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.errors import RunQuarantined
 from dataflows_sdk.testing import read_effects
 
@@ -137,8 +139,6 @@ def test_progress_between_crashes_is_no_crash_loop(make_ctx: MakeContext, databa
 
 @pytest.mark.slow
 def test_two_contexts_on_one_database_share_runs_and_do_none_twice(make_ctx: MakeContext) -> None:
-    from dataflows_sdk.engine.definitions import Workflow
-
     counted: list[int] = []
 
     async def once(event: Any, step: Any) -> Any:
@@ -153,3 +153,23 @@ def test_two_contexts_on_one_database_share_runs_and_do_none_twice(make_ctx: Mak
     assert sorted(counted) == list(range(400))
     workers = {event.data["worker"] for run in runs for event in run.events() if event.kind == "run.claimed"}
     assert len(workers) == 2, "one of the two did everything"
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_run_hears_of_an_end_that_came_elsewhere(make_ctx: MakeContext) -> None:
+    """The run was in this process's memory when somebody began to wait for it, and ended in another's."""
+
+    async def slow(event: Any, step: Any) -> int:
+        await step.run("work", time.sleep, 1.3)
+        await step.sleep("nap", "1s")
+        return 7
+
+    workflow = Workflow("slow", slow)
+    one = make_ctx(linger="0s")
+    run = one.start(workflow)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(run.result, "20s")
+        wait_until(lambda: run.status == "sleeping", "it sleeps")
+        one._executor.stop()  # this one takes on nothing any more
+        make_ctx().register(workflow)
+        assert waiting.result(15) == 7

@@ -93,9 +93,6 @@ def test_a_flow_is_replayed(make_ctx: MakeContext) -> None:
     assert "extra" in found.difference
 
 
-@pytest.mark.xfail(
-    reason="the recorded nodes of a flow that its new version does not have are not noticed", strict=True
-)
 def test_a_flow_that_lost_a_node_differs(make_ctx: MakeContext) -> None:
     history = record_history(make_ctx().run(flow, {}, timeout="20s"))
     other = df.flow("kit-history").step("load", lambda event: [1]).step("total", lambda load: sum(load))
