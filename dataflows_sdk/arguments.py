@@ -11,18 +11,27 @@ from dataflows_sdk.errors import DefinitionError
 STATUSES = frozenset({"queued", "running", "sleeping", "waiting", "succeeded", "failed", "cancelled", "quarantined"})
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is a text that PostgreSQL takes: not empty, and without lone surrogates."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_key(idempotency_key: str | None) -> str | None:
     """An idempotency key, or None; DefinitionError for anything else."""
-    if idempotency_key is not None and (
-        not isinstance(idempotency_key, str) or not idempotency_key or "\0" in idempotency_key
-    ):
+    if idempotency_key is not None and (not _is_text(idempotency_key) or "\0" in idempotency_key):
         raise DefinitionError(f"an idempotency key is a text, not {idempotency_key!r}")
     return idempotency_key
 
 
 def check_event_name(name: object) -> None:
     """The name of an event is a line of text; DefinitionError for anything else."""
-    if not isinstance(name, str) or not name or "\n" in name or "\0" in name:
+    if not _is_text(name) or "\n" in str(name) or "\0" in str(name):
         raise DefinitionError(f"an event's name is a line of text, not {name!r}")
 
 

@@ -113,7 +113,28 @@ class Writer:
         except StoreUnavailableError:
             self._recover(batch, sent=False)
             return
+        except Exception as error:  # noqa: BLE001 - one unit that cannot be written must not stop the others
+            self._set_aside(batch, error)
+            return
         fault("commit.sent")
+
+    def _set_aside(self, batch: list[Unit], error: Exception) -> None:
+        """A batch could not even be put into PostgreSQL's format: tell those to blame, send the others again."""
+        self._flying = []
+        good: list[Unit] = []
+        for unit in batch:
+            try:
+                self._transactions([unit])
+            except Exception as own:  # noqa: BLE001 - whatever it is, it is this unit's
+                self._finish(unit, StoreError(f"the record cannot be written for PostgreSQL: {own}"))
+            else:
+                good.append(unit)
+        if len(good) == len(batch):  # it was none of them: do not try the same for ever
+            for unit in good:
+                self._finish(unit, StoreError(f"the batch cannot be written for PostgreSQL: {error}"))
+            good = []
+        self._pending.extendleft(reversed(good))
+        self._next()
 
     def _gather(self) -> list[Unit]:
         batch: list[Unit] = []

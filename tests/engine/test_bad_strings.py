@@ -42,10 +42,6 @@ with df.connect(sys.argv[1]) as ctx:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="Writer._flush: an exception while a batch is built leaves the writer busy for ever: no run goes on",
-    strict=True,
-)
 @pytest.mark.parametrize("given", ["emit", "idempotency key", "dedupe key", "map key", "step.emit"])
 def test_a_lone_surrogate_is_refused_and_the_engine_lives(given: str, database_url: str) -> None:
     done = subprocess.run(
