@@ -205,6 +205,7 @@ class _Group:
         live = self.live
         task = asyncio.current_task()
         assert task is not None
+        live.tasks.add(task)
         try:
             while self.next < len(self.items) and not self._enough():
                 item = self.items[self.next]
@@ -213,6 +214,7 @@ class _Group:
                     continue
                 await self._one(item, task)
         finally:
+            live.tasks.discard(task)
             if self.lanes > 1:
                 self.lanes -= 1
                 with live.lock:

@@ -92,7 +92,12 @@ def check(ctx: Context, url: str, runs: list[Any], counted: Counted) -> None:
     deadline = time.monotonic() + 90
     for number, run in enumerate(runs):
         left = max(0.1, deadline - time.monotonic())
-        assert run.result(left) == f"{number}/last"
+        try:
+            assert run.result(left) == f"{number}/last"
+        except TimeoutError:
+            events = "\n".join(f"{e.seq} {e.kind} {e.key} {e.at:%H:%M:%S.%f} {e.data}"[:300] for e in run.events())
+            statuses = Counter(each.status for each in ctx.runs(limit=10_000))
+            raise AssertionError(f"{statuses}; run {number}: {run.explain()}\n{events}") from None
     tags = [str(i) for i in range(RUNS)]
     assert rows(url) == Counter(f"{tag}/{row}" for tag in tags for row in ("row", "row2"))
     wanted = Counter(f"{tag}/{name}" for tag in tags for name in ("first", "last", "0", "1", "2"))
