@@ -85,7 +85,7 @@ SEEN: list[str] = []
 
 async def swallows_exceptions(event: Any, step: Any) -> Any:
     try:
-        await step.sleep("nap", "30ms")
+        await step.sleep("nap", "300ms")
     except Exception:
         SEEN.append("swallowed")
     return await step.run("after", lambda: "slept")
@@ -93,7 +93,7 @@ async def swallows_exceptions(event: Any, step: Any) -> Any:
 
 async def swallows_everything(event: Any, step: Any) -> Any:
     try:
-        await step.sleep("nap", "30ms")
+        await step.sleep("nap", "300ms")
     except:  # noqa: E722 - that is what it is about
         SEEN.append("swallowed")
     try:
@@ -104,7 +104,7 @@ async def swallows_everything(event: Any, step: Any) -> Any:
 
 async def swallows_in_a_finally(event: Any, step: Any) -> Any:
     try:
-        await step.sleep("nap", "30ms")
+        await step.sleep("nap", "300ms")
     finally:
         SEEN.append("finally")
     return await step.run("after", lambda: "slept")
@@ -112,7 +112,7 @@ async def swallows_in_a_finally(event: Any, step: Any) -> Any:
 
 async def answers_from_a_finally(event: Any, step: Any) -> Any:
     try:
-        await step.sleep("nap", "30ms")
+        await step.sleep("nap", "300ms")
         return await step.run("after", lambda: "slept")
     finally:
         if len(SEEN) < 1:
@@ -122,7 +122,7 @@ async def answers_from_a_finally(event: Any, step: Any) -> Any:
 
 def blocking_swallows_everything(event: Any, step: Any) -> Any:
     try:
-        step.sleep("nap", "30ms")
+        step.sleep("nap", "300ms")
     except:  # noqa: E722
         SEEN.append("swallowed")
     try:
@@ -133,7 +133,7 @@ def blocking_swallows_everything(event: Any, step: Any) -> Any:
 
 def blocking_finally(event: Any, step: Any) -> Any:
     try:
-        step.sleep("nap", "30ms")
+        step.sleep("nap", "300ms")
     finally:
         SEEN.append("finally")
     return step.run("after", lambda: "slept")
@@ -142,7 +142,7 @@ def blocking_finally(event: Any, step: Any) -> Any:
 def swallows_in_branches(event: Any, step: Any) -> Any:
     def branch(item: int, step: Any) -> Any:
         try:
-            step.sleep("nap", "30ms")
+            step.sleep("nap", "300ms")
         except:  # noqa: E722
             SEEN.append("swallowed")
         try:
