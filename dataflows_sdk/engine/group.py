@@ -120,6 +120,8 @@ class _Group:
         winners = record.data.get("winners") if record is not None and record.state == "completed" else None
         self.recorded_winners: set[str] | None = None if winners is None else set(winners)
         self.next = 0
+        #: keys of the branches of which something is recorded; made when it is needed
+        self.begun: set[str] | None = None
         #: lanes that count as active
         self.lanes = 0
         self.succeeded: list[Item] = []
@@ -207,12 +209,11 @@ class _Group:
         assert task is not None
         live.tasks.add(task)
         try:
-            while self.next < len(self.items) and not self._enough():
+            while self.next < len(self.items) and self.control is None:
                 item = self.items[self.next]
                 self.next += 1
-                if self._skipped(item):
-                    continue
-                await self._one(item, task)
+                if not self._skipped(item):
+                    await self._one(item, task)
         finally:
             live.tasks.discard(task)
             if self.lanes > 1:
@@ -221,23 +222,31 @@ class _Group:
                     live.active -= 1
                 self.engine.consider(live)
 
-    def _enough(self) -> bool:
-        if self.control is not None:
-            return True
-        need = self.options.need
-        if need is not None and len(self.succeeded) >= need:
-            return True
-        return bool(self.failed) and need is None and self.options.on_error == "raise" and not self.recorded_failure
-
     def _skipped(self, item: Item) -> bool:
-        """On replay: branches that lost, or were never begun because another had failed, are not begun now."""
+        """Is this branch not to be begun any more?
+
+        One that had begun before the run was let go of begins again in every replay, whatever became of the others: it
+        has steps to go on with, or to be undone.
+        """
+        if self._lost(item):
+            return not self._had_begun(item)
+        need = self.options.need
+        if self.recorded_failure or (self.failed and need is None and self.options.on_error == "raise"):
+            return not self._had_begun(item)
+        return False
+
+    def _lost(self, item: Item) -> bool:
+        """Has this branch, which is about to begin, already lost the race?"""
         if self.recorded_winners is not None:
             return item.key not in self.recorded_winners
-        if self.recorded_failure:
-            prefix = item.full + "/"
-            records = self.live.records
-            return item.full not in records and not any(key.startswith(prefix) for key in records)
-        return False
+        need = self.options.need
+        return need is not None and len(self.succeeded) >= need
+
+    def _had_begun(self, item: Item) -> bool:
+        if self.begun is None:
+            prefix = self.frame.key + "["
+            self.begun = {key[: key.index("]", len(prefix)) + 1] for key in self.live.records if key.startswith(prefix)}
+        return item.full in self.begun
 
     async def _one(self, item: Item, task: asyncio.Task[None]) -> None:
         # A branch that is a single step needs no scope, unless it may have to be cancelled alone.
@@ -245,6 +254,10 @@ class _Group:
         branch = self.frame.branch if alone else Branch(self.live, item.full + "/")
         if not alone:
             self.running[item] = (task, branch)
+        if self._lost(item):
+            # Only what is recorded of it is gone through, so that it is undone like everything else.
+            branch.cancelled = True
+            self.live.lost += (item.full,)
         try:
             item.result = await self._work(item, branch)
         except asyncio.CancelledError:
@@ -253,7 +266,7 @@ class _Group:
                 return
             self.control = self.control or self.live.stopping or Cancelled()
         except BaseException as error:
-            if branch.cancelled and isinstance(error, Cancelled):
+            if branch.cancelled and isinstance(error, Cancelled | Exception):
                 return
             if is_control_flow(error) or isinstance(error, ReplayStopped):
                 self.control = self.control or error
@@ -262,6 +275,8 @@ class _Group:
             else:
                 raise
         else:
+            if branch.cancelled:
+                return
             self.succeeded.append(item)
             if self.options.need is not None and len(self.succeeded) == self.options.need:
                 self._cancel_losers(item)
@@ -335,6 +350,8 @@ class _Group:
         if frame.record is not None and frame.record.done:
             live.replayed += 1
             return
+        if live.lost and live.is_lost(frame):
+            raise Cancelled("another branch won the race")
         if live.dry:
             raise ReplayStopped(frame.key, frame.op)
         data: dict[str, Any] = {"op": frame.op, "name": frame.name, "n": frame.n, "count": len(self.items)}

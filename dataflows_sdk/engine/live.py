@@ -251,7 +251,7 @@ class LiveRun:
             frame = self._identify(branch, actor, op, name, key, ordered)
         if self.stopping is not None:
             raise self.stopping
-        if self.lost and self.is_lost(frame):
+        if self.lost and frame.record is None and frame.key not in self.state.scopes and self.is_lost(frame):
             raise Cancelled("another branch won the race")
         return frame
 

@@ -64,6 +64,8 @@ class VerbBase:
     def fresh(self, frame: Frame) -> None:
         """From here on something is done that is not recorded: may it be?"""
         live = self.live
+        if live.lost and live.is_lost(frame):
+            raise Cancelled("another branch won the race")
         if live.dry:
             raise ReplayStopped(frame.key, frame.op)
         if live.stopping is not None:
@@ -71,8 +73,6 @@ class VerbBase:
         if live.cancel is not None and not live.shielded:
             live.stopping = Cancelled(str(live.cancel.get("reason") or "the run was cancelled"))
             raise live.stopping
-        if live.lost and live.is_lost(frame):
-            raise Cancelled("another branch won the race")
 
     async def recorded(self, record: StepRecord) -> Any:
         """Give what is recorded: the value, or the error raised again."""
