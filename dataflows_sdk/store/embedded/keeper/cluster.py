@@ -40,6 +40,7 @@ _STARTED = "pgdata.new-"
 
 def prepare(layout: Layout, programs: Path) -> None:
     """Make the cluster if there is none. Raises ServerRefusedError if there is one that cannot be used."""
+    _remove_leftovers(layout)
     version = layout.data / "PG_VERSION"
     if version.exists():
         found = version.read_text("ascii", "replace").strip()
@@ -55,7 +56,6 @@ def prepare(layout: Layout, programs: Path) -> None:
         return
     if layout.data.exists() and any(layout.data.iterdir()):
         raise ServerRefusedError(f"{layout.data} exists and is no PostgreSQL cluster. Move it away.")
-    _remove_leftovers(layout)
     if not layout.password.exists():
         write_private(layout.password, secrets.token_urlsafe(24) + "\n")
     # The database "dataflows" is not part of a fresh cluster, whatever an earlier one had.
@@ -148,7 +148,10 @@ def _character_types() -> str:
 
 
 def _remove_leftovers(layout: Layout) -> None:
-    """What a keeper left that was killed in the middle. We are the only keeper: nobody works on these."""
+    """What a keeper left that was killed in the middle: we are the only one now.
+
+    An initdb that outlived its keeper may go on for a second and leave files again; the next keeper takes those.
+    """
     for leftover in layout.root.glob(f"{_STARTED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
