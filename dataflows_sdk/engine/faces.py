@@ -13,7 +13,7 @@ import contextvars
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dataflows_sdk.engine.units import Unit
@@ -33,8 +33,8 @@ class Face(Protocol):
 
     engine: Engine
 
-    async def commit(self, unit: Unit) -> None:
-        """Return when the unit is durable; raise OwnershipLost when the run is no longer ours."""
+    def commit(self, unit: Unit) -> Awaitable[None]:
+        """Hand the unit to the writer. Awaited: return when it is durable; raise OwnershipLost when the run is lost."""
         ...
 
     async def wait(self, start: Callable[[Settle], None]) -> Any:
@@ -66,19 +66,10 @@ class AsyncFace:
         self.engine = engine
         self.loop = engine.loop
 
-    async def commit(self, unit: Unit) -> None:
-        future: asyncio.Future[None] = self.loop.create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if not future.done():
-                if error is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(error)
-
-        unit.settle = settle
+    def commit(self, unit: Unit) -> Awaitable[None]:
+        unit.future = future = self.loop.create_future()
         self.engine.writer.submit(unit)
-        await future
+        return future
 
     async def breathe(self, *, forever: bool) -> None:
         if forever:

@@ -8,6 +8,7 @@ its own; otherwise it is a single step.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from dataflows_sdk.core.retry import Retry
 
 _MISSING: Any = object()
+#: lanes that begin in one turn of the loop
+_TOGETHER = 128
 
 
 class Item:
@@ -128,6 +131,12 @@ class _Group:
         self.failed: list[tuple[Item, BaseException]] = []
         self.control: BaseException | None = None
         self.running: dict[Item, tuple[asyncio.Task[None], Branch]] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.all_begun = False
+        #: settled when the last lane is over
+        self.ended: asyncio.Future[None] | None = None
+        #: what a lane raised that no branch may raise
+        self.broken: BaseException | None = None
 
     def start(self, settle: Settle) -> None:
         task = self.engine.loop.create_task(self._run())
@@ -189,38 +198,53 @@ class _Group:
     # --- running -----------------------------------------------------------------------------------------
 
     async def _lanes(self, count: int) -> None:
+        """Run the branches in so many tasks."""
         if not count:
             return
-        lanes = [self.engine.loop.create_task(self._lane()) for _ in range(count)]
+        loop = self.engine.loop
+        self.ended = loop.create_future()
+        context = contextvars.copy_context()  # one for all callbacks, not a copy for each
         try:
-            await asyncio.wait(lanes)
+            for number in range(count):
+                if number and not number % _TOGETHER:
+                    # What the first ones record is on its way to the disk while the next ones begin.
+                    await asyncio.sleep(0)
+                lane = loop.create_task(self._lane())
+                self.tasks.add(lane)
+                self.live.tasks.add(lane)
+                lane.add_done_callback(self._lane_ended, context=context)
+            self.all_begun = True
+            if self.tasks:
+                await self.ended
         except asyncio.CancelledError:
-            for lane in lanes:
+            for lane in self.tasks:
                 lane.cancel()
-            await asyncio.wait(lanes)
+            if self.tasks:
+                await asyncio.wait(self.tasks)
             self.control = self.control or self.live.stopping or Cancelled()
-        for lane in lanes:
-            if not lane.cancelled() and (error := lane.exception()) is not None:
-                raise error
+        if self.broken is not None:
+            raise self.broken
+
+    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+        live = self.live
+        self.tasks.discard(lane)
+        live.tasks.discard(lane)
+        if not lane.cancelled() and (error := lane.exception()) is not None:
+            self.broken = self.broken or error
+        if self.lanes > 1:
+            self.lanes -= 1
+            with live.lock:
+                live.active -= 1
+            self.engine.consider(live)
+        if self.all_begun and not self.tasks and self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
 
     async def _lane(self) -> None:
-        live = self.live
-        task = asyncio.current_task()
-        assert task is not None
-        live.tasks.add(task)
-        try:
-            while self.next < len(self.items) and self.control is None:
-                item = self.items[self.next]
-                self.next += 1
-                if not self._skipped(item):
-                    await self._one(item, task)
-        finally:
-            live.tasks.discard(task)
-            if self.lanes > 1:
-                self.lanes -= 1
-                with live.lock:
-                    live.active -= 1
-                self.engine.consider(live)
+        while self.next < len(self.items) and self.control is None:
+            item = self.items[self.next]
+            self.next += 1
+            if not self._skipped(item):
+                await self._one(item)
 
     def _skipped(self, item: Item) -> bool:
         """Is this branch not to be begun any more?
@@ -248,11 +272,12 @@ class _Group:
             self.begun = {key[: key.index("]", len(prefix)) + 1] for key in self.live.records if key.startswith(prefix)}
         return item.full in self.begun
 
-    async def _one(self, item: Item, task: asyncio.Task[None]) -> None:
+    async def _one(self, item: Item) -> None:
         # A branch that is a single step needs no scope, unless it may have to be cancelled alone.
         alone = not item.scoped and self.options.need is None
         branch = self.frame.branch if alone else Branch(self.live, item.full + "/")
-        if not alone:
+        task = None if alone else asyncio.current_task()
+        if task is not None:
             self.running[item] = (task, branch)
         if self._lost(item):
             # Only what is recorded of it is gone through, so that it is undone like everything else.
@@ -261,7 +286,7 @@ class _Group:
         try:
             item.result = await self._work(item, branch)
         except asyncio.CancelledError:
-            if self.live.stopping is None and branch.cancelled:
+            if task is not None and self.live.stopping is None and branch.cancelled:
                 task.uncancel()
                 return
             self.control = self.control or self.live.stopping or Cancelled()
@@ -281,7 +306,8 @@ class _Group:
             if self.options.need is not None and len(self.succeeded) == self.options.need:
                 self._cancel_losers(item)
         finally:
-            self.running.pop(item, None)
+            if task is not None:
+                self.running.pop(item, None)
 
     def _cancel_losers(self, winner: Item) -> None:
         for item, (task, branch) in list(self.running.items()):
@@ -293,14 +319,14 @@ class _Group:
                 self.engine.unblock(self.live, pending, None, Cancelled("another branch won the race"))
             task.cancel()
 
-    async def _work(self, item: Item, branch: Branch) -> Any:
+    def _work(self, item: Item, branch: Branch) -> Awaitable[Any]:
         options = self.options
         if item.work is not None:
-            return await self._given(item.work, branch)
+            return self._given(item.work, branch)
         assert item.fn is not None
         if not item.scoped:
             frame = self.live.enter_item(branch, "run", self.frame.name, item.key, item.full)
-            return await self.verbs.run(
+            return self.verbs.run(
                 frame.name,
                 item.fn,
                 item.args,
@@ -311,7 +337,7 @@ class _Group:
                 uncertain=options.uncertain,
                 item=frame,
             )
-        return await self.engine.calls.scoped(self.live, branch, item.fn, item.args, {})
+        return self.engine.calls.scoped(self.live, branch, item.fn, item.args, {})
 
     async def _given(self, work: Any, branch: Branch) -> Any:
         if inspect.isawaitable(work):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from asyncio import Future
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -115,7 +116,8 @@ class HeadChange:
 class Unit:
     """Everything that must be written together, or not at all.
 
-    ``settle`` is called once, on the engine's loop: with None after the commit, else with the exception.
+    ``settle`` is called once, on the engine's loop: with None after the commit, else with the exception. Code on that
+    loop may have a ``future`` settled instead.
     """
 
     head: RunHead | None = None
@@ -128,6 +130,7 @@ class Unit:
     runs: tuple[NewRun, ...] = ()
     versions: tuple[Version, ...] = ()
     settle: Callable[[BaseException | None], None] | None = None
+    future: Future[None] | None = None
     #: after the commit: ids of `runs` that were created (the others existed), statuses of the messages' runs
     created: frozenset[UUID] = frozenset()
     delivered: tuple[str | None, ...] = ()

@@ -188,6 +188,8 @@ class StepVerbs(VerbBase):
                 data += ',"undo":true'
             event = Event("step.completed", frame.key, f'{data},"value":{encoded.text}}}')
             unit = Unit(live.head, [event], None, blobs)
+            del encoded  # thousands may wait here at once
+            shown = None
             self._end(frame)
             live.ran += 1
             await face.commit(unit)

@@ -234,7 +234,13 @@ class Writer:
 
     @staticmethod
     def _finish(unit: Unit, error: BaseException | None) -> None:
-        if unit.settle is not None:
+        if (future := unit.future) is not None:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+        elif unit.settle is not None:
             settle, unit.settle = unit.settle, None
             settle(error)
 
