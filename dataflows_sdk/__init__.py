@@ -17,11 +17,14 @@ A map of the package, from the bottom up; imports only ever point downwards:
 
     errors        the one tree of exceptions
     core          values and pure functions: ids, durations, codec, retry policy, clock, redaction
-    flow          the DAG as data: model, fluent builder, validation, planning, rendering
+    flow          the DAG as data: model, fluent builder, templates, conditions, validation, planning, rendering
     store         PostgreSQL: embedded server, migrations, named SQL, the pipelined connection
+    triggers      what starts runs, as pure functions: schedules, signatures, limits, schemas
+    nodes         the node types: their configs, what they do, the registry that others extend
     engine        journal events, fold, decide, step verbs, runs in memory, the group-commit writer
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention
+    flows, firing flows that are saved with their versions, and their triggers at work (with approvals, lookout)
     runs, context what users hold in their hands (with arguments, past)
     cli, testing  the command line; the kit for tests
 
@@ -67,12 +70,20 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.inputs import ref as ref
     from dataflows_sdk.flow.inputs import value as value
     from dataflows_sdk.flow.model import FlowSpec as FlowSpec
+    from dataflows_sdk.nodes.functions import function as function
+    from dataflows_sdk.nodes.registry import Call as Call
+    from dataflows_sdk.nodes.registry import node as node
+    from dataflows_sdk.nodes.schema import document_schema as document_schema
+    from dataflows_sdk.nodes.services import Services as Services
+    from dataflows_sdk.nodes.standard import NODE_TYPES as NODE_TYPES
     from dataflows_sdk.runs import Run as Run
     from dataflows_sdk.runs import Runs as Runs
 
 _WHERE = {
+    "NODE_TYPES": "nodes.standard",
     "NO_RETRY": "core.retry",
     "REDACTOR": "core.redact",
+    "Call": "nodes.registry",
     "Cancelled": "errors",
     "Context": "context",
     "DataflowsError": "errors",
@@ -87,6 +98,7 @@ _WHERE = {
     "Run": "runs",
     "Runs": "runs",
     "Secret": "core.redact",
+    "Services": "nodes.services",
     "Step": "engine.step",
     "StepInfo": "engine.live",
     "StepView": "engine.timeline",
@@ -96,7 +108,10 @@ _WHERE = {
     "connect": "context",
     "current_step": "engine.live:current_step_info",
     "define_workflow": "engine.definitions",
+    "document_schema": "nodes.schema",
     "errors": "errors:",
+    "function": "nodes.functions",
+    "node": "nodes.registry",
     "ref": "flow.inputs",
     "register_type": "core.codec_types:register_type",
     "value": "flow.inputs",
@@ -104,8 +119,10 @@ _WHERE = {
 }
 
 __all__ = [
+    "NODE_TYPES",
     "NO_RETRY",
     "REDACTOR",
+    "Call",
     "Cancelled",
     "Context",
     "DataflowsError",
@@ -120,6 +137,7 @@ __all__ = [
     "Run",
     "Runs",
     "Secret",
+    "Services",
     "Step",
     "StepInfo",
     "StepView",
@@ -129,8 +147,11 @@ __all__ = [
     "connect",
     "current_step",
     "define_workflow",
+    "document_schema",
     "errors",
     "flow",
+    "function",
+    "node",
     "ref",
     "register_type",
     "value",

@@ -22,6 +22,7 @@ from dataflows_sdk.core.codec_view import LenientReader
 from dataflows_sdk.core.durations import Duration, Instant, parse_duration, parse_instant
 from dataflows_sdk.core.ids import new_uuid, parse_id
 from dataflows_sdk.core.redact import REDACTOR, Redactor
+from dataflows_sdk.desks import Desks
 from dataflows_sdk.engine import claims
 from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
 from dataflows_sdk.engine.forking import fork_run
@@ -31,12 +32,14 @@ from dataflows_sdk.engine.starting import Started, start_run, start_runs
 from dataflows_sdk.engine.units import Broadcast, Message, Unit
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.errors import DefinitionError, QueryError, RunFinishedError, RunNotFoundError
+from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Retention
 
 if TYPE_CHECKING:
+    from dataflows_sdk.nodes.services import Services
     from dataflows_sdk.store.embedded import EmbeddedServer
     from dataflows_sdk.warehouse.answer import Answer
     from dataflows_sdk.warehouse.lens import Lens
@@ -57,6 +60,7 @@ def connect(
     clock: Clock | None = None,
     redactor: Redactor | None = None,
     always_replay: bool = False,
+    services: Services | None = None,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -75,6 +79,7 @@ def connect(
         clock: another clock, for tests.
         redactor: which secrets to mask; by default the process-wide one.
         always_replay: rebuild every run from its journal after every step, for tests.
+        services: what the nodes of flows may reach: mail, addresses, environment variables.
 
     Raises:
         StoreUnavailableError: nobody answers at *url*.
@@ -103,6 +108,7 @@ def connect(
             clock=clock,
             redactor=redactor,
             always_replay=always_replay,
+            services=services,
         )
     except BaseException:
         if server is not None:
@@ -110,7 +116,7 @@ def connect(
         raise
 
 
-class Context:
+class Context(Desks):
     """Runs, events and their past on one database. Made by `connect`; usable from any thread.
 
     ``with df.connect() as ctx:`` closes it at the end; otherwise the process's end does. Runs that are under way are
@@ -133,6 +139,7 @@ class Context:
         clock: Clock | None,
         redactor: Redactor | None,
         always_replay: bool,
+        services: Services | None,
     ) -> None:
         self._server = server
         self._database = database
@@ -153,6 +160,7 @@ class Context:
                 threads=threads,
                 max_crashes=max_crashes,
                 always_replay=always_replay,
+                services=services,
             )
             self._engine.start()
         except BaseException:
@@ -164,13 +172,16 @@ class Context:
             self._executor.start()
         self._retention = Retention(database, retention, self._engine)
         self._retention.start(work)
+        self._lookout = Lookout(self)
+        if work:
+            self._lookout.start()
         self._lens: Lens | None = None
         self._lens_lock = threading.Lock()
         self._bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
         self._closed = False
         # The interpreter's end is a close too; the context must not be kept alive for that.
         self._finalizer = weakref.finalize(
-            self, _close, self._engine, self._executor, self._retention, database, server
+            self, _close, self._engine, self._executor, self._retention, self._lookout, database, server
         )
 
     # --- starting ----------------------------------------------------------------------------------------
@@ -558,9 +569,11 @@ def _close(
     engine: Engine,
     executor: Executor,
     retention: Retention,
+    lookout: Lookout,
     database: Database,
     server: EmbeddedServer | None,
 ) -> None:
+    lookout.stop()
     retention.stop()
     executor.stop()
     engine.close()

@@ -6,7 +6,12 @@ What a user may catch::
     ├── DefinitionError                  a workflow or flow is written wrongly; found before anything runs
     │   ├── DuplicateWorkflowError       two different functions under one workflow name
     │   ├── FlowValidationError          a DAG with problems; `.problems` lists every one
-    │   └── InvalidDurationError         "7 parsecs", a negative timeout, a date beyond the calendar
+    │   ├── InvalidDurationError         "7 parsecs", a negative timeout, a date beyond the calendar
+    │   ├── TemplateError                `{{…}}` that is no path, or one that leads nowhere in a strict flow
+    │   ├── ConditionError               a condition or an expression that cannot be read
+    │   ├── NodeConfigError              a node's config, with its templates filled in, does not fit its type
+    │   ├── InvalidScheduleError         cron "61 * * * *", the zone "Mars/Base", an interval below a second
+    │   └── InvalidInputSchemaError      the JSON Schema of an input that is none; `.problems` lists every fault
     ├── StoreError                       the database
     │   ├── StoreUnavailableError        nobody answers there (yet)
     │   ├── StoreVersionError            PostgreSQL too old
@@ -26,6 +31,14 @@ What a user may catch::
     ├── RunNotFoundError                 no run of that id
     ├── RunFinishedError                 the run is over: it takes no event and no cancel
     ├── WorkflowNotFoundError            the database names a workflow that this process does not have
+    ├── FlowNotFoundError                no saved flow, or no version of it, of that name or number
+    ├── FlowNotActiveError               a saved flow that is not active takes no runs
+    ├── WebhookNotFoundError             no active flow has a webhook of that token
+    ├── WebhookRefusedError              the signature of a call is wrong
+    ├── WebhookBodyError                 the body of a call is not what it says it is, or too large
+    ├── RateLimitedError                 too many calls; `.retry_after` seconds
+    ├── InputError                       a run's input does not fit the flow's schema; `.problems`
+    ├── FlowStatusError                  a saved flow cannot go from its status to that one
     ├── StepCollisionError               two live steps with one name in one scope
     ├── NonDeterminismError              the code asks for another step than the one recorded; `.recorded`, `.asked`
     ├── QueryError                       `ctx.sql` cannot answer: the message names the tables that exist
@@ -33,13 +46,24 @@ What a user may catch::
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
     ├── StepTimeoutError                 an attempt of a step took longer than its timeout
     ├── EventTimeoutError                no event came in time, and the wait said on_timeout="raise"
+    ├── ApprovalRejectedError            an approval was rejected, and the flow has no way for that
+    ├── ApprovalClosedError              an answer to an approval that is answered, too late, or not theirs; `.reason`
     ├── NotInWorkflowError               a step verb outside of a running workflow
+    ├── HttpStatusError                  an HTTP answer that is an error; `.status`, `.body`, `.headers`
+    ├── MailError                        the mail server did not take a message; `.code`
+    ├── SnippetTimeoutError              a snippet of a document ran longer than its timeout_ms; retryable
+    ├── SnippetWorkerError               the process for snippets did not start, or was ended; retryable
     ├── RecordedError                    an exception of another time or process, as it was recorded; `.error`
     └── MissingExtraError                an optional part is not installed; the message names the extra
 
 What a step may raise to steer its own retries::
 
     NonRetryableError                    do not try again
+    ├── SnippetError                     a snippet cannot be read, threw, took too much memory; `.kind`, `.line`
+    ├── NodeUnavailableError             a node type that needs a part which this process does not have
+    ├── EgressDeniedError                an address that flows may not call; `.code`, `.url`
+    ├── UnexpectedStatusError            also an HttpStatusError: no error, but not the status that was expected
+    └── MailRefusedError                 also a MailError: the server will never take this message
     RetryAfter                           try again, but not before so many seconds
 
 Control flow of the engine derives from BaseException, so that ``except Exception`` in a workflow cannot swallow it::
@@ -57,7 +81,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 
@@ -81,6 +105,31 @@ class DuplicateWorkflowError(DefinitionError):
 
 class InvalidDurationError(DefinitionError):
     """Not a duration: write "500ms", "15s", "30m", "24h", "7d", a number of seconds or a timedelta."""
+
+
+class TemplateError(DefinitionError):
+    """A template cannot be read, or leads nowhere."""
+
+
+class ConditionError(DefinitionError):
+    """A condition or an expression cannot be read."""
+
+
+class NodeConfigError(DefinitionError):
+    """The config of a node does not fit its type."""
+
+
+class InvalidScheduleError(DefinitionError):
+    """A schedule cannot be read, or would never fire."""
+
+
+class InvalidInputSchemaError(DefinitionError):
+    """Not a JSON Schema that inputs can be checked with."""
+
+    def __init__(self, message: str | None = None, problems: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        #: every problem found, with its JSON pointer into the schema
+        self.problems = list(problems)
 
 
 class FlowValidationError(DefinitionError):
@@ -261,6 +310,14 @@ class RecordedError(DataflowsError):
         return str(self.error.get("type", ""))
 
 
+class SnippetTimeoutError(DataflowsError):
+    """timeout: a snippet ran longer than it may."""
+
+
+class SnippetWorkerError(DataflowsError):
+    """The process that runs snippets did not start, or was ended by somebody else."""
+
+
 class QueryError(DataflowsError):
     """DuckDB cannot answer this query."""
 
@@ -272,8 +329,151 @@ class MissingExtraError(DataflowsError, ImportError):
 # --- raised by steps --------------------------------------------------------------------------------------
 
 
+class FlowNotFoundError(DataflowsError):
+    """There is no such flow."""
+
+
+class FlowNotActiveError(DataflowsError):
+    """The flow is not active."""
+
+
+class FlowStatusError(DataflowsError):
+    """The flow cannot change its status in that way."""
+
+
+class WebhookNotFoundError(DataflowsError):
+    """There is no such webhook."""
+
+
+class WebhookRefusedError(DataflowsError):
+    """The call is not genuine."""
+
+
+class WebhookBodyError(DataflowsError):
+    """The body of the call cannot be read."""
+
+
+class RateLimitedError(DataflowsError):
+    """Too many calls."""
+
+    def __init__(self, message: str | None = None, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        #: seconds until the next one is taken
+        self.retry_after = retry_after
+
+
+class InputError(DefinitionError):
+    """The input does not fit."""
+
+    def __init__(self, message: str | None = None, problems: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        #: pairs of JSON pointer and message
+        self.problems = list(problems)
+
+
+class ApprovalRejectedError(DataflowsError):
+    """An approval was rejected."""
+
+
+class ApprovalClosedError(DataflowsError):
+    """The answer to an approval is not taken."""
+
+    def __init__(self, message: str | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        #: "answered", "expired", "finished" or "forbidden"
+        self.reason = reason
+
+
 class NonRetryableError(DataflowsError):
     """The step that raises it must not be tried again."""
+
+
+class NodeUnavailableError(NonRetryableError):
+    """The node needs a part of the library that this process does not have."""
+
+
+class EgressDeniedError(NonRetryableError):
+    """An address that flows may not call."""
+
+    def __init__(self, message: str | None = None, code: str = "", url: str = "") -> None:
+        super().__init__(message)
+        #: invalid_url, invalid_scheme, denied_hostname, denied_ip, denied_dns, allowlist_miss,
+        #: dns_resolution_failed or redirect_denied
+        self.code = code
+        #: what was to be called, without a password
+        self.url = url
+
+
+class HttpStatusError(DataflowsError):
+    """The server answered with an error.
+
+    Whether a step tries again follows the status and ``Retry-After``, see `dataflows_sdk.core.retry`.
+    """
+
+    def __init__(
+        self, message: str | None = None, status: int = 0, body: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        #: the beginning of the answer, as text
+        self.body = body
+        #: by lower-case name
+        self.headers = dict(headers or {})
+
+    @property
+    def response(self) -> HttpStatusError:
+        """Itself: the shape that httpx and requests have, by which retries know an HTTP answer."""
+        return self
+
+    @property
+    def status_code(self) -> int:
+        """The status, under the name that httpx and requests give it."""
+        return self.status
+
+
+class UnexpectedStatusError(HttpStatusError, NonRetryableError):
+    """The server answered, without an error, and not as expected."""
+
+
+class MailError(DataflowsError):
+    """The mail server did not take the message."""
+
+    def __init__(self, message: str | None = None, code: int | None = None) -> None:
+        super().__init__(message)
+        #: what the server answered, for example 451; None where it did not answer
+        self.code = code
+
+
+class MailRefusedError(MailError, NonRetryableError):
+    """The mail server will not take this message, however often it is sent."""
+
+
+class SnippetError(NonRetryableError):
+    """A snippet of a document failed, and would fail again.
+
+    Attributes:
+        kind: ``syntax`` (it cannot be read), ``thrown``, ``memory``, ``result`` (not JSON, or too large), ``input``
+            (a value that has no JSON) or ``ended`` (it took its process down).
+        error_name, error_message: of the exception that the snippet raised, for example ``TypeError`` and
+            ``cannot read property 'x' of undefined``.
+        line, column: where in the snippet, counted from 1; None where that is not known.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        kind: str = "thrown",
+        error_name: str = "",
+        error_message: str = "",
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.error_name = error_name
+        self.error_message = error_message
+        self.line = line
+        self.column = column
 
 
 class RetryAfter(DataflowsError):

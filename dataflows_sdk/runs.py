@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from dataflows_sdk.errors import (
     StoreUnavailableError,
 )
 from dataflows_sdk.past import Difference, Explanation, Moment, explain, run_difference
+from dataflows_sdk.streams import StreamEvent, afollow, follow
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
@@ -268,6 +269,29 @@ class Run:
     def events(self) -> list[JournalEvent]:
         """The whole journal of the run, in order; each with seq, kind, key, data and at."""
         return self._events()
+
+    def stream(self, after: int = 0) -> Iterator[StreamEvent]:
+        """What happens in the run, as it happens: an iterator that waits, and ends when the run is over.
+
+        Args:
+            after: the id of the last event that is known already; 0 begins with what happened first.
+        """
+        return follow(self._after, self._is_over, after)
+
+    def astream(self, after: int = 0) -> AsyncIterator[StreamEvent]:
+        """`stream` for code on an event loop: ``async for event in run.astream()``."""
+        return afollow(self._after, self._is_over, after)
+
+    def _after(self, seq: int) -> list[JournalEvent]:
+        rows = self._context._read("look", "events", (self._id, seq, None))
+        if not rows and not seq:
+            raise RunNotFoundError(f"there is no run {self.id}; ctx.runs() lists those that exist")
+        return [parse(seq, kind, key, data, at) for seq, kind, key, data, at, _ in rows]
+
+    def _is_over(self, seq: int) -> bool:
+        """Whether the run is over and its last event is not behind *seq*."""
+        row = self._context._read("look", "run", (self._id,))
+        return not row or (row[0][3] in TERMINAL and row[0][8] <= seq)
 
     def timeline(self) -> Timeline:
         """The steps in the order in which they began, each with its times, input, output or error."""

@@ -83,17 +83,52 @@ async def adopt(engine: Engine, claims: Sequence[Claimed]) -> None:
     ids = [claim.id for claim in claims]
     histories = await engine.reader.histories(ids)
     inboxes = await engine.reader.inboxes([(run, ()) for run in ids])
+    await _bring_versions(engine, claims)
     for claim in claims:
         _adopt(engine, claim, histories[claim.id], inboxes[claim.id])
+
+
+async def _bring_versions(engine: Engine, claims: Sequence[Claimed]) -> None:
+    """A flow that is data runs to its end on the version that it began with: fetch those that this process lacks."""
+    wanted: set[tuple[str, str]] = set()
+    for claim in claims:
+        current = engine.catalog.get(claim.workflow)
+        if current is None or current.kind != "flow" or current.version == claim.version:
+            continue
+        if engine.catalog.get(claim.workflow, claim.version) is None:
+            wanted.add((claim.workflow, claim.version))
+    if not wanted:
+        return
+    from dataflows_sdk.engine.dag import stored_flow
+
+    names, hashes = zip(*sorted(wanted), strict=True)
+    (rows,) = await engine.reader.query(("flow_specs", [wire.texts(names), wire.texts(hashes)]))
+    for name, version, spec in rows:
+        assert name is not None
+        assert version is not None
+        made = stored_flow(name.decode(), version.decode(), spec)
+        if made is not None:
+            engine.catalog.remember(made)
+
+
+def _workflow_of(engine: Engine, claim: Claimed, state: RunState) -> Workflow:
+    """The code for a run: what it is pinned to; a flow's own version; else today's."""
+    if state.pinned is not None and (pinned := engine.catalog.get(claim.workflow, state.pinned)) is not None:
+        return pinned
+    current = engine.catalog.require(claim.workflow)
+    if current.kind == "flow" and current.version != claim.version:
+        own = engine.catalog.get(claim.workflow, claim.version)
+        if own is not None and own.portable:
+            return own
+    return current
 
 
 def _adopt(engine: Engine, claim: Claimed, events: list[JournalEvent], inbox: list[InboxMessage]) -> None:
     state = RunState()
     for event in events:
         fold(state, event)
-    pinned = engine.catalog.get(claim.workflow, state.pinned) if state.pinned is not None else None
     live = LiveRun(
-        pinned or engine.catalog.require(claim.workflow),
+        _workflow_of(engine, claim, state),
         RunHead(claim.id, claim.epoch, state.seq),
         state,
         claim.parent,
@@ -204,4 +239,5 @@ async def event_of(engine: Engine, state: RunState) -> Event[Any]:
         meta.get("service", ""),
         meta.get("id"),
         datetime.fromisoformat(received) if received else state.created_at,
+        meta.get("trigger"),
     )

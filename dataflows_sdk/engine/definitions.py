@@ -34,9 +34,10 @@ class Event(Generic[P]):
         payload: what was given to ``start``; a dict reads by key and by attribute, an annotation ``Event[Order]`` on
             the workflow's parameter makes it an ``Order``.
         name, service, id, received_at: where it came from. A run started by hand has the name ``"manual"``.
+        trigger: the trigger node of a flow that fired; None if it was started by hand.
     """
 
-    __slots__ = ("id", "name", "payload", "raw", "received_at", "service")
+    __slots__ = ("id", "name", "payload", "raw", "received_at", "service", "trigger")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Event(Generic[P]):
         service: str = "",
         id: str | None = None,
         received_at: datetime | None = None,
+        trigger: str | None = None,
     ) -> None:
         #: the payload as it was given and is stored
         self.raw: Any = dict(payload) if isinstance(payload, Payload) else payload
@@ -53,6 +55,7 @@ class Event(Generic[P]):
         self.service = service
         self.id = id if id is not None else new_id()
         self.received_at = received_at if received_at is not None else datetime.now(UTC)
+        self.trigger = trigger
 
     def __repr__(self) -> str:
         return f"Event(name={self.name!r}, id={self.id!r})"
@@ -64,6 +67,8 @@ class Event(Generic[P]):
             head += f',"name":{json.dumps(self.name)}'
         if self.service:
             head += f',"service":{json.dumps(self.service)}'
+        if self.trigger is not None:
+            head += f',"trigger":{json.dumps(self.trigger)}'
         return head + "}"
 
 
@@ -75,6 +80,8 @@ class Workflow:
     """A durable function. Made by `workflow`; calling it calls the plain function."""
 
     kind = "code"
+    #: whether any process can run it without its Python code
+    portable = False
 
     def __init__(self, name: str, fn: Callable[..., Any], *, trigger: Any = None, description: str = "") -> None:
         check_workflow_name(name)
@@ -128,7 +135,7 @@ class Workflow:
     def bind(self, event: Event[Any], step: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments for the function, by the names of its parameters."""
         if self._payload_type is not None:
-            event = Event(self._fit(event), event.name, event.service, event.id, event.received_at)
+            event = Event(self._fit(event), event.name, event.service, event.id, event.received_at, event.trigger)
         values = {"event": event, "step": step}
         positional = tuple(values[name] for name, keyword in self._arguments if not keyword)
         return positional, {name: values[name] for name, keyword in self._arguments if keyword}
@@ -260,6 +267,11 @@ class Catalog:
             listeners = list(self._listeners)
         for listener in listeners:
             listener()
+
+    def remember(self, workflow: Workflow) -> None:
+        """Keep an older version, for runs that began with it."""
+        with self._lock:
+            self._versions[workflow.name, workflow.version] = workflow
 
     def get(self, name: str, version: str | None = None) -> Workflow | None:
         """The workflow of a name; with *version*, exactly that version where this process has it."""

@@ -21,6 +21,7 @@ from dataflows_sdk.engine.verbs import ReplayStopped, Verbs
 from dataflows_sdk.errors import Cancelled, DefinitionError, NonDeterminismError, StepCollisionError
 
 if TYPE_CHECKING:
+    from dataflows_sdk.core.codec import Blob
     from dataflows_sdk.core.retry import Retry
 
 _MISSING: Any = object()
@@ -56,7 +57,7 @@ class Item:
 class Options:
     """What holds for every branch of a group."""
 
-    __slots__ = ("concurrency", "need", "on_error", "retry", "timeout", "uncertain", "undo")
+    __slots__ = ("concurrency", "need", "on_error", "retry", "timeout", "uncertain", "undo", "value")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Options:
         uncertain: str = "retry",
         on_error: str = "raise",
         need: int | None = None,
+        value: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
             raise DefinitionError(f"concurrency is a whole number from 1 on, not {concurrency!r}")
@@ -80,6 +82,8 @@ class Options:
         self.on_error = on_error
         #: how many branches must succeed; None: all
         self.need = need
+        #: what is recorded as the value of the whole group, of the results in the order of the items
+        self.value = value
 
 
 def keyed_items(
@@ -365,13 +369,15 @@ class _Group:
                 error.add_note(f"{len(self.failed) - 1} more of the {len(self.items)} branches failed")
             await self._fail(error)
             raise error
-        await self._succeed()
         if need is not None:
-            return [(item.key, item.result) for item in self.succeeded]
-        errors = {id(item): error for item, error in self.failed}
-        return [errors.get(id(item), item.result) for item in self.items]
+            results = [(item.key, item.result) for item in self.succeeded]
+        else:
+            errors = {id(item): error for item, error in self.failed}
+            results = [errors.get(id(item), item.result) for item in self.items]
+        await self._succeed(results)
+        return results
 
-    async def _succeed(self) -> None:
+    async def _succeed(self, results: list[Any]) -> None:
         frame, live = self.frame, self.live
         if frame.record is not None and frame.record.done:
             live.replayed += 1
@@ -383,8 +389,13 @@ class _Group:
         data: dict[str, Any] = {"op": frame.op, "name": frame.name, "n": frame.n, "count": len(self.items)}
         if self.options.need is not None:
             data["winners"] = [item.key for item in self.succeeded]
-        unit = Unit(live.head, [Event("step.completed", frame.key, json.dumps(data))])
-        if self.options.need is not None:
+        text = json.dumps(data)
+        blobs: tuple[Blob, ...] = ()
+        if self.options.value is not None:
+            encoded = self.engine.values.encode(self.options.value(results), f"result of {frame.name!r}")
+            text, blobs = f'{text[:-1]},"value":{encoded.text}}}', encoded.blobs
+        unit = Unit(live.head, [Event("step.completed", frame.key, text)], blobs=blobs)
+        if self.options.need is not None or self.options.value is not None:
             await self.verbs.face.commit(unit)  # who won must be known before anybody acts on it
         else:
             self.engine.writer.submit(unit)

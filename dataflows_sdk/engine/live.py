@@ -101,7 +101,7 @@ def current_step_info() -> StepInfo:
 class Frame:
     """One call of a step verb."""
 
-    __slots__ = ("branch", "ended", "foreign", "key", "n", "name", "op", "record", "started")
+    __slots__ = ("branch", "ended", "extra", "foreign", "key", "n", "name", "op", "record", "started")
 
     def __init__(self, branch: Branch, op: str, name: str, key: str, n: int | None) -> None:
         self.branch = branch
@@ -111,6 +111,8 @@ class Frame:
         self.n = n
         self.record: StepRecord | None = None
         self.foreign = False
+        #: more members of its records, as JSON text that begins with a comma
+        self.extra = ""
         #: its outcome is decided; nothing more is said of its beginning
         self.ended = False
         #: the `step.started` that is not yet written
@@ -226,6 +228,11 @@ class LiveRun:
     def id(self) -> UUID:
         return self.head.id
 
+    @property
+    def depth(self) -> int:
+        """How many parents it has above it."""
+        return int(self.state.created.get("depth") or 0)
+
     # --- verbs begin and end -----------------------------------------------------------------------------
 
     def enter(self, op: str, name: str, key: object = None, *, ordered: bool = True) -> Frame:
@@ -303,7 +310,8 @@ class LiveRun:
 
     def is_lost(self, frame: Frame) -> bool:
         """Whether a verb belongs to a branch that lost a race, or to something inside of one."""
-        return any(frame.key == lost or frame.key.startswith(lost + "/") for lost in self.lost)
+        key = frame.key
+        return any(key.startswith(lost) and key[len(lost) :][:1] in ("", "/", "[", "?") for lost in self.lost)
 
     def leave(self, frame: Frame) -> None:
         """A verb is over."""

@@ -40,6 +40,7 @@ from dataflows_sdk.store.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from dataflows_sdk.core.clock import Clock
+    from dataflows_sdk.nodes.services import Services
 
 log = logging.getLogger("dataflows.engine")
 
@@ -75,7 +76,9 @@ class Engine:
         threads: int = 256,
         max_crashes: int = 5,
         always_replay: bool = False,
+        services: Services | None = None,
     ) -> None:
+        self._services = services
         self.database = database
         self.catalog = catalog
         self.clock = clock
@@ -270,6 +273,15 @@ class Engine:
         """Whether nothing is in memory and nothing on its way to the database."""
         return not self.live and self.writer.quiet
 
+    @property
+    def services(self) -> Services:
+        """The outside world as nodes of flows may see it."""
+        if self._services is None:
+            from dataflows_sdk.nodes.services import Services
+
+            self._services = Services()
+        return self._services
+
     def resolve(self, workflow: Any) -> Workflow:
         """A workflow by object or name; a flow becomes one."""
         if isinstance(workflow, Workflow):
@@ -308,9 +320,10 @@ class Engine:
         """A run to create: ours at once where there is room, else queued for whoever has it."""
         here = not queued and self._owns and not self.closing and len(self.live) < self.concurrency
         here = here and self.catalog.get(workflow.name) is not None
+        depth = parent.depth + 1 if parent is not None else 0
         data = (
             f'{{"workflow":{json_text(workflow.name)},"version":"{workflow.version}"'
-            + (f',"parent":"{parent.id}"' if parent is not None else "")
+            + (f',"parent":"{parent.id}","depth":{depth}' if parent is not None else "")
             + (f',"event":{event.meta_text()}' if event is not None else "")
             + f',"status":"{"running" if here else "queued"}","input":{payload}}}'
         )
@@ -325,6 +338,7 @@ class Engine:
             parent=parent.id if parent is not None else None,
             parent_key=parent_key,
             parent_epoch=parent.head.epoch if parent is not None else 0,
+            depth=depth,
             idempotency_key=idempotency_key,
         )
 

@@ -113,6 +113,9 @@ def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) ->
     if run.owner is None:
         engine.on_queued()
         return
-    live = LiveRun(workflow, RunHead(run.id, 1, 1), RunState(workflow=workflow.name), run.parent)
+    state = RunState(workflow=workflow.name)
+    if run.depth:
+        state.created = {"depth": run.depth}
+    live = LiveRun(workflow, RunHead(run.id, 1, 1), state, run.parent)
     live.parent_key = run.parent_key
     engine.launch(live, event)

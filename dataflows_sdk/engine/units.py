@@ -69,6 +69,8 @@ class NewRun:
     priority: int = 0
     #: the parent's epoch as we know it: a child is made only while its parent is ours
     parent_epoch: int = 0
+    #: how many parents it has above it
+    depth: int = 0
 
 
 @dataclass(slots=True, frozen=True)

@@ -134,7 +134,7 @@ class VerbBase:
     def _head(self, frame: Frame, op: str, attempt: int) -> str:
         order = f',"n":{frame.n}' if frame.n is not None else ""
         count = f',"attempt":{attempt}' if attempt != 1 else ""
-        return f'{{"op":"{op}","name":{json_text(frame.name)}{order}{count}'
+        return f'{{"op":"{op}","name":{json_text(frame.name)}{order}{count}{frame.extra}'
 
     def _started(self, frame: Frame, attempt: int, shown: Any) -> str:
         given = "" if shown is None else f',"input":{shown.text}'

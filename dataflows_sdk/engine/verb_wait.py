@@ -14,6 +14,7 @@ from dataflows_sdk.engine.decide import (
     Unfinished,
     decide_step,
 )
+from dataflows_sdk.engine.live import Frame
 from dataflows_sdk.engine.units import Event, Unit
 from dataflows_sdk.engine.verb_base import VerbBase, json_text
 from dataflows_sdk.errors import (
@@ -29,28 +30,31 @@ class WaitVerbs(VerbBase):
 
     # --- time --------------------------------------------------------------------------------------------
 
-    async def sleep(self, name: str, duration: Duration | None, until: Instant | None = None) -> None:
-        """Wait for a span or until an instant."""
+    async def sleep(
+        self, name: str, duration: Duration | None, until: Instant | None = None, *, item: Frame | None = None
+    ) -> datetime:
+        """Wait for a span or until an instant; that instant."""
         moment = None if until is None else parse_instant(until)
         span = parse_duration(duration) if moment is None else None  # type: ignore[arg-type]
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = live.enter("sleep", name)
+        frame = item if item is not None else live.enter("sleep", name)
         try:
             decision = decide_step(frame.record, "sleep")
             if isinstance(decision, Recorded):
                 live.replayed += 1
-                return
+                return decision.record.until or live.state.created_at or self.engine.clock.now()
             self.fresh(frame)
-            if isinstance(decision, Unfinished):
+            if isinstance(decision, Unfinished) and decision.record.until is not None:
                 wake = decision.record.until
             else:
                 wake = moment if moment is not None else _add(self.engine.clock.now(), span or timedelta(0))
                 data = self._head(frame, "sleep", 1) + f',"until":"{wake.isoformat()}"}}'
                 await self.face.commit(Unit(live.head, [Event("step.waiting", frame.key, data)]))
             await self._pause(frame, "sleep", wake)
-            await self._complete(frame, "null")
+            await self._complete(frame, "null", extra=f',"until":"{wake.isoformat()}"')
+            return wake
         finally:
             live.leave(frame)
 
@@ -62,8 +66,14 @@ class WaitVerbs(VerbBase):
         timeout: Duration | None = None,
         match: Mapping[str, Any] | None = None,
         on_timeout: str = "return",
+        item: Frame | None = None,
+        until: datetime | None = None,
+        asked: Event | None = None,
     ) -> Any:
-        """Wait until an event of a name arrives; None (or EventTimeoutError) when none came in time."""
+        """Wait until an event of a name arrives; None (or EventTimeoutError) when none came in time.
+
+        *until* is the deadline as an instant; *asked* is written together with the beginning of the wait.
+        """
         if on_timeout not in ("return", "raise"):
             raise DefinitionError(f"on_timeout is 'return' or 'raise', not {on_timeout!r}")
         wanted = None if match is None else self.engine.values.tree(dict(match))
@@ -71,7 +81,7 @@ class WaitVerbs(VerbBase):
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = live.enter("wait", name)
+        frame = item if item is not None else live.enter("wait", name)
         try:
             decision = decide_step(frame.record, "wait")
             if isinstance(decision, Recorded):
@@ -83,13 +93,14 @@ class WaitVerbs(VerbBase):
             if isinstance(decision, Unfinished):
                 deadline = decision.record.until
             else:
-                deadline = None if span is None else _add(self.engine.clock.now(), span)
+                deadline = until if span is None else _add(self.engine.clock.now(), span)
                 data = self._head(frame, "wait", 1) + f',"event":{json_text(event or name)}'
                 if deadline is not None:
                     data += f',"until":"{deadline.isoformat()}"'
                 if wanted is not None:
                     data += f',"match":{json.dumps(wanted)}'
-                await self.face.commit(Unit(live.head, [Event("step.waiting", frame.key, data + "}")]))
+                began = Event("step.waiting", frame.key, data + "}")
+                await self.face.commit(Unit(live.head, [began] if asked is None else [began, asked]))
             outcome = await self._await_message(frame, event or name, wanted, deadline, None)
             if isinstance(outcome, Take):
                 message = outcome.message

@@ -13,30 +13,34 @@ a chain costs the same per step however long it is, and the order in which nodes
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.flow.compile import Compiled, compile_flow
 from dataflows_sdk.flow.declare import Declaration, NodeDecl, RawEdge, RawNode, binding_key
+from dataflows_sdk.flow.kinds import kind_of
 from dataflows_sdk.flow.model import FlowSpec, NodeSpec
 from dataflows_sdk.flow.problems import Problem, raise_for
 from dataflows_sdk.flow.source import fingerprint
-from dataflows_sdk.flow.verbs import Verbs
+from dataflows_sdk.flow.verbs_data import DataVerbs
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from dataflows_sdk.core.retry import Retry
+    from dataflows_sdk.flow.loops import Scopes
     from dataflows_sdk.flow.plan import Plan
     from dataflows_sdk.flow.topology import Topology
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Flow(Verbs):
+class Flow(DataVerbs):
     """A DAG as a value: `spec` is its data, `bindings` are the Python callables beside it.
 
     Two flows are equal when their specs are and their callables do the same as far as can be seen (byte
@@ -53,6 +57,12 @@ class Flow(Verbs):
 
     def _declare(self, *declarations: Declaration) -> Self:
         return replace(self, _declarations=(*self._declarations, *declarations))
+
+    def _declared(self) -> tuple[Declaration, ...]:
+        return self._declarations
+
+    def _blank(self) -> Self:
+        return replace(self, _declarations=(), _extra={})
 
     def _ids(self) -> set[str]:
         return {
@@ -96,24 +106,68 @@ class Flow(Verbs):
         return frozenset(decl.spec.id for decl in self._declarations if isinstance(decl, RawNode))
 
     @cached_property
-    def topology(self) -> Topology:
-        """The flow prepared for scheduling, to be shared by all its runs; FlowValidationError if it has a
-        cycle.
+    def scopes(self) -> Scopes:
+        """The flow taken apart at its loops."""
+        from dataflows_sdk.flow.loops import take_apart
+
+        return take_apart(self.spec)
+
+    @cached_property
+    def topologies(self) -> Mapping[str | None, Topology]:
+        """The flow prepared for scheduling, and the body of each of its loops by the loop's id; shared by all runs.
+
+        Raises:
+            FlowValidationError: it has a cycle.
         """
         from dataflows_sdk.flow.topology import Topology
 
-        return Topology(self.spec)
+        return {scope: Topology(spec) for scope, spec in self.scopes.specs.items()}
+
+    @property
+    def topology(self) -> Topology:
+        """The flow prepared for scheduling, without the bodies of its loops."""
+        return self.topologies[None]
+
+    def handles_used(self, node: str) -> frozenset[str | None]:
+        """The handles by which edges leave a node."""
+        return self._handles_used.get(node, frozenset())
+
+    @cached_property
+    def _handles_used(self) -> dict[str, frozenset[str | None]]:
+        from dataflows_sdk.flow.handles import edge_handle
+
+        found: dict[str, set[str | None]] = {}
+        for edge in self.spec.edges:
+            if edge.source in self.nodes:
+                found.setdefault(edge.source, set()).add(edge_handle(edge, self.nodes[edge.source]))
+        return {node: frozenset(handles) for node, handles in found.items()}
+
+    @cached_property
+    def nodes(self) -> Mapping[str, NodeSpec]:
+        """The nodes by id."""
+        return {node.id: node for node in self.spec.nodes}
 
     def binding(self, node: str, role: str = "") -> Any:
         """What is bound to a node, or to one of its roles (``"when"``, ``"key"``, ``"undo"``); or None."""
         return self.bindings.get(binding_key(node, role))
+
+    @cached_property
+    def portable(self) -> bool:
+        """Whether the document says everything: no node calls a Python function."""
+        return not self.bindings and not any(self.needs_binding(node.id) for node in self.spec.nodes)
+
+    def needs_binding(self, node: str) -> bool:
+        """Whether a node calls a function that a document cannot bring along."""
+        spec = self.nodes[node]
+        kind = kind_of(spec.type)
+        return (kind is not None and kind.function) or (spec.when is not None and spec.when.code is not None)
 
     def retry_of(self, node: str) -> Retry | None:
         """The retry policy of a node: the Retry it was built with, else what the spec says, else None."""
         from dataflows_sdk.flow.retries import retry_of
 
         bound: Retry | None = self.binding(node, "retry")
-        spec = self.spec.node(node).retry
+        spec = self.nodes[node].retry
         return bound if bound is not None else retry_of(spec) if spec is not None else None
 
     # --- JSON -------------------------------------------------------------------------------------------
@@ -125,6 +179,26 @@ class Flow(Verbs):
     def to_json_text(self, *, indent: int | None = 2) -> str:
         """The document as text."""
         return json.dumps(self.to_json(), indent=indent, ensure_ascii=False)
+
+    def to_file(self, path: str | os.PathLike[str]) -> Path:
+        """Write the document as JSON text."""
+        file = Path(path)
+        file.write_text(self.to_json_text() + "\n", encoding="utf-8")
+        return file
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], *, bindings: Mapping[str, Any] | None = None, name: str | None = None
+    ) -> Flow:
+        """Read a document from a file; its name without the ending serves where the document has none.
+
+        Raises:
+            FlowValidationError: the document has not the shape of a flow.
+            OSError: the file cannot be read.
+        """
+        file = Path(path)
+        spec = FlowSpec.from_document(file.read_text(encoding="utf-8"), name=name)
+        return cls.from_spec(spec if spec.name else spec.model_copy(update={"name": file.stem}), bindings)
 
     @classmethod
     def from_json(cls, document: Any, *, bindings: Mapping[str, Any] | None = None, name: str | None = None) -> Flow:
@@ -194,6 +268,15 @@ class Flow(Verbs):
         from dataflows_sdk.flow.render import mermaid
 
         return mermaid(self.spec)
+
+    def svg(self) -> str:
+        """A picture: SVG, from left to right."""
+        from dataflows_sdk.flow.svg import svg
+
+        return svg(self.spec)
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
 
     def text(self) -> str:
         """The flow as text, level by level."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows_sdk.flow.callables import CallSignature, signature_of
 from dataflows_sdk.flow.declare import binding_key
+from dataflows_sdk.flow.loops import Scopes, take_apart
 from dataflows_sdk.flow.model import FlowSpec, Input, NodeSpec, input_items, parse_input
 from dataflows_sdk.flow.names import near_misses
 from dataflows_sdk.flow.problems import Problem
@@ -75,6 +76,37 @@ class Checking:
         from dataflows_sdk.flow.graph import skeleton
 
         return skeleton(self.spec, gotos=True)
+
+    @cached_property
+    def scopes(self) -> Scopes:
+        """The flow taken apart at its loops."""
+        return take_apart(self.spec)
+
+    def loops_around(self, node: str) -> list[NodeSpec]:
+        """The loops in whose bodies a node is, the innermost first."""
+        found: list[NodeSpec] = []
+        loop = self.scopes.owner.get(node)
+        while loop is not None and len(found) < len(self.nodes):
+            found.append(self.nodes[loop])
+            loop = self.scopes.owner.get(loop)
+        return found
+
+    @cached_property
+    def ancestors(self) -> dict[str, int]:
+        """The ancestors of each node as a bit set, a thousand times smaller than sets; only without a cycle."""
+        import networkx as nx
+
+        bits: dict[str, int] = {}
+        for node in nx.topological_sort(self.graph):
+            above = 0
+            for source in self.graph.predecessors(node):
+                above |= bits[source] | 1 << self.numbers[source]
+            bits[node] = above
+        return bits
+
+    def is_upstream(self, source: str, node: str) -> bool:
+        """Whether one node comes before another, in a flow without cycles."""
+        return bool(self.ancestors[node] >> self.numbers[source] & 1)
 
     def inputs(self, node: NodeSpec) -> Iterable[tuple[str, str, Input]]:
         """The inputs of a node that can be read, as (role, parameter, input)."""

@@ -18,6 +18,7 @@ from dataflows_sdk.flow.callables import CallSignature, callable_name, signature
 from dataflows_sdk.flow.declare import Declaration, EdgeDecl, NodeDecl, RawEdge, RawNode, binding_key
 from dataflows_sdk.flow.inputs import Ref, Value, not_json
 from dataflows_sdk.flow.kinds import is_handler, is_trigger
+from dataflows_sdk.flow.loops import BODY, DONE
 from dataflows_sdk.flow.model import (
     CONTEXT_NAMES,
     CodeSpec,
@@ -252,9 +253,13 @@ class _Wiring:
         for document in wired:
             if document is not None and "ref" in document:
                 plain.setdefault(document["ref"])
-        for name in decl.after:
-            plain.setdefault(name)
         edges: dict[tuple[str, str | None], None] = {}
+        for name in decl.after:
+            node, colon, handle = name.rpartition(":")
+            if colon and name not in self.names.ids and node in self.names.ids:
+                edges.setdefault((node, handle))
+            else:
+                plain.setdefault(name)
         gated: set[str] = set()
         for gate in when.gates if when is not None else ():
             gated.add(gate.node)
@@ -302,12 +307,23 @@ def compile_flow(
     nodes: list[NodeSpec] = []
     edges = _Edges()
     explicit = _edge_targets(declarations)
+    bodies = _bodies(declarations)
+    #: per part, the node written last
+    before: dict[str | None, str] = {}
     for decl in declarations:
         if isinstance(decl, NodeDecl):
             node, sources = wiring.node(decl)
             nodes.append(node)
             if not sources and decl.id not in explicit and wiring.is_root(decl):
-                sources = [(trigger, None) for trigger in wiring.triggers]
+                previous = before.get(decl.part)
+                if decl.chained and previous is not None:
+                    sources = [(previous, DONE if previous in bodies else None)]
+                elif decl.part is not None:
+                    sources = [(decl.part, BODY)]
+                else:
+                    sources = [(trigger, None) for trigger in wiring.triggers]
+            if wiring.is_root(decl):
+                before[decl.part] = decl.id
             for source, handle in sources:
                 edges.connect(EdgeDecl(source, decl.id, handle))
         elif isinstance(decl, EdgeDecl):
@@ -322,6 +338,13 @@ def compile_flow(
     given = {"name": name, "description": description, "meta": dict(meta)}
     fields |= {key: value for key, value in given.items() if value}
     return Compiled(FlowSpec(**fields), tuple(wiring.problems), wiring.bindings)
+
+
+def _bodies(declarations: Iterable[Declaration]) -> set[str]:
+    """Loops behind whose body handle something was hung."""
+    nodes = [decl for decl in declarations if isinstance(decl, NodeDecl)]
+    named = {each.removesuffix(f":{BODY}") for decl in nodes for each in decl.after if each.endswith(f":{BODY}")}
+    return named | {decl.part for decl in nodes if decl.part is not None}
 
 
 def _edge_targets(declarations: Iterable[Declaration]) -> set[str]:

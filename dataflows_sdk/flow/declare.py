@@ -33,6 +33,8 @@ class NodeDecl:
         item_first: the first free parameter of `fn` is the item of a collection.
         roles: further callables, by role (``key``), which are bound but not wired.
         cases: for a branch: the nodes behind each handle.
+        chained: it follows the node written before it, unless it says what it comes after.
+        part: the loop in whose body it was built; None outside of all.
     """
 
     id: str
@@ -47,6 +49,8 @@ class NodeDecl:
     roles: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     child: Any = None
     cases: Mapping[str, tuple[str, ...]] | None = None
+    chained: bool = False
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dataflows_sdk.errors import FlowValidationError
-from dataflows_sdk.flow.kinds import is_trigger
+from dataflows_sdk.flow.kinds import ALIASES, is_trigger
 from dataflows_sdk.flow.problems import Problem
 
 
@@ -34,7 +34,7 @@ class RetrySpec(_Open):
     backoff: Literal["exponential", "fixed", "linear"] = "exponential"
     initial_delay_ms: int | float = Field(default=1000, ge=0)
     max_delay_ms: int | float = Field(default=30_000, ge=0)
-    #: the share of a delay that is drawn at random; None leaves it to the engine
+    #: the share of a delay that is drawn at random; None is none of it
     jitter: bool | int | float | None = None
 
 
@@ -78,6 +78,11 @@ class NodeSpec(_Open):
     description: str = ""
     position: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _long(cls, given: Any) -> Any:
+        return ALIASES.get(given, given) if isinstance(given, str) else given
 
     @property
     def goto(self) -> str | None:

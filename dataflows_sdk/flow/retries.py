@@ -54,8 +54,8 @@ def retry_of(spec: RetrySpec) -> Retry:
         "initial_delay": spec.initial_delay_ms / 1000,
         "max_delay": spec.max_delay_ms / 1000,
     }
-    if spec.jitter is not None:
-        fields["jitter"] = spec.jitter
+    # A document says what happens: without a word about it nothing is drawn at random.
+    fields["jitter"] = spec.jitter if spec.jitter is not None else False
     return Retry(**fields)
 
 

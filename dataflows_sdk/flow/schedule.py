@@ -26,7 +26,7 @@ an "any" or
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -77,6 +77,8 @@ class Decision:
         start: nodes to start now, in the order of the flow.
         skip: nodes that are now known never to run.
         join_failures: nodes that failed because their join cannot hold; their `on_error` was already applied.
+        cancel: running nodes that are called off, because the join that they lead to has begun; tell the schedule that
+            they were skipped.
         finished: nothing runs and nothing will start.
         failed: the node whose failure stopped the flow, None while all is well.
     """
@@ -84,6 +86,7 @@ class Decision:
     start: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     join_failures: tuple[JoinFailure, ...] = ()
+    cancel: tuple[str, ...] = ()
     finished: bool = False
     failed: str | None = None
 
@@ -95,6 +98,7 @@ class _Changes:
     start: list[int] = field(default_factory=list)
     skip: list[int] = field(default_factory=list)
     join_failures: list[JoinFailure] = field(default_factory=list)
+    cancel: list[int] = field(default_factory=list)
     #: decided nodes whose followers have not been told yet
     told: deque[tuple[int, Outcome]] = field(default_factory=deque)
 
@@ -255,6 +259,7 @@ class FlowSchedule:
             tuple(ids[number] for number in sorted(changes.start)),
             tuple(ids[number] for number in sorted(changes.skip)),
             tuple(changes.join_failures),
+            tuple(ids[number] for number in sorted(changes.cancel)),
             self.finished,
             self.failed,
         )
@@ -342,6 +347,15 @@ class FlowSchedule:
         self._states[number] = "running"
         self._running += 1
         changes.start.append(number)
+        for other in sorted(self.topology.cancels.get(number, ())):
+            if self._states[other] == "running" and other in changes.start:
+                changes.start.remove(other)  # it was to begin in this very moment
+                self._running -= 1
+                self._skip(other, changes)
+            elif self._states[other] == "running":
+                changes.cancel.append(other)
+            elif self._states[other] == "pending":
+                self._skip(other, changes)
 
     def _skip(self, number: int, changes: _Changes) -> None:
         self._states[number] = "skipped"
@@ -376,6 +390,8 @@ def outcome_of(node: NodeSpec, value: Any) -> Outcome:
     """
     if not is_branching(node.type):
         return COMPLETED
+    if node.type in _DATA:
+        return _DATA[node.type](value)
     if node.config.get("kind") == "condition":
         return Outcome("completed", frozenset({"true" if value else "false"}))
     text = case_name(value)
@@ -384,6 +400,31 @@ def outcome_of(node: NodeSpec, value: Any) -> Outcome:
         return Outcome("completed", frozenset({text}))
     default = node.config.get("default")
     return Outcome("completed", frozenset({default}) if default is not None else frozenset())
+
+
+def _condition_outcome(value: Any) -> Outcome:
+    result = bool(value.get("result"))
+    return Outcome("completed", frozenset(TRUE if result else FALSE), plain=result)
+
+
+def _switch_outcome(value: Any) -> Outcome:
+    case = value.get("case")
+    return Outcome("completed", frozenset() if case is None else frozenset({case}), plain=case is not None)
+
+
+def _approval_outcome(value: Any) -> Outcome:
+    decision = str(value.get("decision"))
+    return Outcome("completed", frozenset({decision}), plain=decision == "approved")
+
+
+#: what counts as the branch of a condition that holds, and of one that does not
+TRUE, FALSE = ("true", "if", "yes"), ("false", "else", "no")
+
+_DATA: dict[str, Callable[[Any], Outcome]] = {
+    "logic_condition": _condition_outcome,
+    "logic_switch": _switch_outcome,
+    "logic_approval": _approval_outcome,
+}
 
 
 def case_name(value: Any) -> str:

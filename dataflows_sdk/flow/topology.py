@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from dataflows_sdk.errors import FlowValidationError
+from dataflows_sdk.flow.handles import edge_handle
 from dataflows_sdk.flow.kinds import is_branching, is_handler
 from dataflows_sdk.flow.model import ALL, EdgeSpec, FlowSpec, JoinRule, NodeSpec, parse_join
 from dataflows_sdk.flow.problems import Problem
 
 Incoming = dict[int, set[str | None]]
+_PARALLEL = "logic_parallel"
 
 
 class Topology:
@@ -26,6 +28,9 @@ class Topology:
         gates: per node, the branches that must take one of these handles.
         followers: per node, the nodes that have it among their arrivals or required ones.
         goto, goto_from: where a failure leads, and from where one may come.
+        joins: per node, how many must arrive. The join of a ``logic_parallel`` is that of the node where its branches
+            meet.
+        cancels: per node, the nodes that are called off when it starts.
 
     Raises:
         FlowValidationError: an edge, gate or goto names an unknown node, an id stands twice, a join cannot be
@@ -45,7 +50,7 @@ class Topology:
         self.branching = frozenset(number for number, node in enumerate(nodes) if is_branching(node.type))
         self.handlers = frozenset(number for number, node in enumerate(nodes) if is_handler(node.type))
         self.on_error = tuple(node.on_error for node in nodes)
-        self.joins = tuple(map(self._join, nodes))
+        self.joins = list(map(self._join, nodes))
         self.gates = tuple(map(self._gates, nodes))
         self.goto = tuple(map(self._goto, nodes))
         self.goto_from: list[list[int]] = [[] for _ in nodes]
@@ -56,6 +61,8 @@ class Topology:
         self.required: list[Incoming] = [{} for _ in nodes]
         self.followers: list[list[int]] = [[] for _ in nodes]
         self._connect(nodes, spec.edges)
+        self.cancels: dict[int, frozenset[int]] = {}
+        self._meetings(nodes)
         starts = set(self.triggers)
         self.leaves = tuple(n for n, after in enumerate(self.followers) if not after and n not in starts)
         if strict:
@@ -64,8 +71,9 @@ class Topology:
     # --- reading ----------------------------------------------------------------------------------------
 
     def _join(self, node: NodeSpec) -> JoinRule:
+        given = node.config.get("join") if "join" not in node.model_fields_set and node.type != _PARALLEL else None
         try:
-            return parse_join(node.join)
+            return parse_join(node.join if given is None else given)
         except ValueError as error:
             self._problems.append(Problem("bad-join", node.id, str(error)))
             return ALL
@@ -92,12 +100,49 @@ class Topology:
                 incoming = self.arrivals[target] if counts else self.required[target]
                 if source not in incoming:
                     self.followers[source].append(target)
-                incoming.setdefault(source, set()).add(edge.source_handle)
+                incoming.setdefault(source, set()).add(edge_handle(edge, nodes[source]))
         for number, gates in enumerate(self.gates):
             for source in gates:
                 if source not in self.required[number]:
                     self.required[number][source] = {None}
                     self.followers[source].append(number)
+
+    def _meetings(self, nodes: Sequence[NodeSpec]) -> None:
+        """Find where the branches of each parallel node meet: the first node that two of them lead to."""
+        for number, node in enumerate(nodes):
+            if node.type != _PARALLEL:
+                continue
+            try:
+                rule = parse_join(node.config.get("join", "all"))
+            except ValueError:
+                continue  # reported with the config
+            cancel = node.config.get("cancel_remaining") is True
+            if rule == ALL and not cancel:
+                continue
+            reached: dict[int, set[int]] = {}
+            for branch in self.followers[number]:
+                for each in self._behind(branch):
+                    reached.setdefault(each, set()).add(branch)
+            shared = {each for each, branches in reached.items() if len(branches) > 1}
+            # the first of them: no other one leads to it
+            first = next((each for each in shared if shared.isdisjoint(self.arrivals[each])), None)
+            if first is None:
+                continue
+            if "join" not in nodes[first].model_fields_set and "join" not in nodes[first].config:
+                self.joins[first] = rule
+            if cancel:
+                above = {each for each in reached if first in self._behind(each)} - {first}
+                self.cancels[first] = self.cancels.get(first, frozenset()) | above
+
+    def _behind(self, number: int) -> set[int]:
+        found: set[int] = set()
+        todo = [number]
+        while todo:
+            each = todo.pop()
+            if each not in found:
+                found.add(each)
+                todo += self.followers[each]
+        return found
 
     def _find(self, name: str, node: str, what: str) -> int | None:
         found = self.index.get(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataflows_sdk.errors import DataflowsError
 from dataflows_sdk.flow.checking import Checking
+from dataflows_sdk.flow.handles import handles_of
 from dataflows_sdk.flow.inputs import not_json
 from dataflows_sdk.flow.kinds import is_branching, is_trigger, kind_of, known_types
 from dataflows_sdk.flow.model import (
@@ -32,6 +33,7 @@ def validate_flow(flow: Flow) -> list[Problem]:
     """All problems of a flow: those of its wiring, its graph, its callables and its types."""
     from dataflows_sdk.flow.typecheck import check_types
     from dataflows_sdk.flow.validate_code import check_bindings, check_children
+    from dataflows_sdk.flow.validate_data import check_data_node
     from dataflows_sdk.flow.validate_graph import check_graph
 
     checking = Checking(flow.spec, flow.bindings, list(flow._compiled.problems), flow.documented)
@@ -43,7 +45,9 @@ def validate_flow(flow: Flow) -> list[Problem]:
         _check_inputs(checking, node)
         _check_gates(checking, node)
         check_bindings(checking, node)
+        check_data_node(checking, node)
     checking.number = None
+    checking.problems += checking.scopes.problems
     _check_edges(checking)
     check_graph(checking)
     check_types(checking)
@@ -97,7 +101,7 @@ def _check_name(checking: Checking, node: NodeSpec) -> None:
             "names are unique",
             path="/id",
         )
-    if kind_of(node.type) is None and not is_trigger(node.type):
+    if kind_of(node.type) is None:
         hint = checking.did_you_mean(node.type, known_types()) or f"there are {', '.join(known_types())}"
         checking.add("unknown-type", node.id, f"the node type {node.type!r} is unknown", hint, path="/type")
 
@@ -222,11 +226,12 @@ def _check_gates(checking: Checking, node: NodeSpec) -> None:
 
 
 def check_handle(checking: Checking, node: str, source: NodeSpec, handle: str, path: str) -> None:
-    """Report a handle that a branch does not have, where its handles are known."""
-    handles = source.config.get("handles")
-    if source.type == "branch" and isinstance(handles, list) and handle not in handles:
+    """Report a handle that a node does not have, where its handles are known."""
+    handles = handles_of(source)
+    if handles is not None and handle not in handles:
         hint = f"it has {', '.join(map(repr, handles))}" if handles else ""
-        checking.add("unknown-handle", node, f"{source.id!r} has no case {handle!r}", hint, path=path)
+        what = "case" if source.type == "branch" else "handle"
+        checking.add("unknown-handle", node, f"{source.id!r} has no {what} {handle!r}", hint, path=path)
 
 
 def _check_edges(checking: Checking) -> None:

@@ -1,6 +1,6 @@
 """The builder's vocabulary: one method per kind of node.
 
-This is the place where new node types get their method: each is a few lines around `_node`, which takes the
+This is the place where new node types get their method: each is a few lines around `make_node`, which takes the
 type, its config and the options that every node has.
 """
 
@@ -24,6 +24,10 @@ class Verbs(ABC):
     @abstractmethod
     def _declare(self, *declarations: Declaration) -> Self:
         """The same flow with more declarations."""
+
+    @abstractmethod
+    def _declared(self) -> Sequence[Declaration]:
+        """The declarations so far."""
 
     @abstractmethod
     def _ids(self) -> set[str]:
@@ -64,7 +68,7 @@ class Verbs(ABC):
         Raises:
             DefinitionError: the name is not text, `fn` cannot be called, or an option is unknown.
         """
-        return self._declare(_node(name, "python", options, fn=_callable(name, fn), inputs=inputs, after=after))
+        return self._declare(make_node(name, "python", options, fn=_callable(name, fn), inputs=inputs, after=after))
 
     code = step
 
@@ -98,7 +102,7 @@ class Verbs(ABC):
         config: dict[str, Any] = {} if concurrency is None else {"concurrency": concurrency}
         roles = {} if key is None else {"key": _callable(name, key, "key")}
         return self._declare(
-            _node(
+            make_node(
                 name,
                 "map",
                 options,
@@ -115,7 +119,7 @@ class Verbs(ABC):
     def condition(
         self,
         name: str,
-        fn: Callable[..., Any],
+        fn: Any,
         *,
         inputs: Mapping[str, Any] | None = None,
         after: After = (),
@@ -126,7 +130,7 @@ class Verbs(ABC):
         """
         config = {"kind": "condition", "handles": ["true", "false"]}
         return self._declare(
-            _node(name, "branch", options, fn=_callable(name, fn), inputs=inputs, after=after, config=config)
+            make_node(name, "branch", options, fn=_callable(name, fn), inputs=inputs, after=after, config=config)
         )
 
     def branch(
@@ -164,7 +168,7 @@ class Verbs(ABC):
             if "handles" in config and default not in config["handles"]:
                 config["handles"].append(default)
         return self._declare(
-            _node(
+            make_node(
                 name,
                 "branch",
                 options,
@@ -191,14 +195,15 @@ class Verbs(ABC):
         dict of the outputs of those branches that completed before it. It runs once, when `join` holds.
         """
         steps: list[Declaration] = [
-            _node(branch, "python", options, fn=_callable(branch, fn), after=after) for branch, fn in branches.items()
+            make_node(branch, "python", options, fn=_callable(branch, fn), after=after)
+            for branch, fn in branches.items()
         ]
-        return self._declare(*steps, _node(name, "join", {"join": join}, inputs=_same(branches)))
+        return self._declare(*steps, make_node(name, "join", {"join": join}, inputs=_same(branches)))
 
     def join(self, name: str, of: Sequence[str], *, join: Join = "all", **options: Any) -> Self:
         """A node where branches meet; its output is a dict of the outputs of those that completed."""
         nodes = _names(name, of, "of")
-        return self._declare(_node(name, "join", {**options, "join": join}, inputs=_same(nodes)))
+        return self._declare(make_node(name, "join", {**options, "join": join}, inputs=_same(nodes)))
 
     def subflow(
         self,
@@ -232,7 +237,7 @@ class Verbs(ABC):
             raise DefinitionError(f"sub-flow {name!r}: {flow!r} is neither a flow, a workflow nor the name of one")
         config: dict[str, Any] = {"flow": child_name} if wait else {"flow": child_name, "wait": False}
         return self._declare(
-            _node(
+            make_node(
                 name,
                 "subflow",
                 options,
@@ -256,7 +261,7 @@ class Verbs(ABC):
         """Add a node of any registered type with its config as the document has it."""
         if not isinstance(type, str):
             raise DefinitionError(f"node {name!r}: the type is a word such as 'python', not {type!r}")
-        return self._declare(_node(name, type, options, after=after, config=dict(config or {})))
+        return self._declare(make_node(name, type, options, after=after, config=dict(config or {})))
 
     def on(self, trigger: Any, *, id: str | None = None, **config: Any) -> Self:
         """Say what starts this flow; several triggers are alternatives.
@@ -282,7 +287,7 @@ class Verbs(ABC):
         ids = self._ids()
         free = (name for name in ("trigger", *(f"trigger_{n}" for n in range(2, len(ids) + 3))) if name not in ids)
         full = kind if kind.startswith("trigger_") else f"trigger_{kind}"
-        return self._declare(_node(id if id is not None else next(free), full, {}, config=fields))
+        return self._declare(make_node(id if id is not None else next(free), full, {}, config=fields))
 
     def edge(
         self,
@@ -303,7 +308,7 @@ class Verbs(ABC):
 _OPTIONS = ("retry", "timeout", "on_error", "when", "join", "undo", "description")
 
 
-def _node(
+def make_node(
     name: str, type_: str, options: Mapping[str, Any], *, after: After = (), inputs: Any = None, **fields: Any
 ) -> NodeDecl:
     if not isinstance(name, str):

@@ -15,11 +15,14 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.testing import TestDatabases, kill_sweep
 from dataflows_sdk.testing.sweep import SweepFailedError
 
+from .every_type import EXPECTED
+
 HERE = Path(__file__).parent
 WANTED = os.environ.get("DATAFLOWS_SWEEP", "5")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600 if WANTED == "all" else 300)
 @pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
 @pytest.mark.parametrize("main", ["main_async", "main_sync", "main_dag", "main_undo", "main_undo_sync"])
 def test_every_verb_survives_a_kill_at_every_point(main: str, linger: str, dataflows_databases: TestDatabases) -> None:
@@ -35,6 +38,24 @@ def test_every_verb_survives_a_kill_at_every_point(main: str, linger: str, dataf
     assert report.ok, str(report)
     assert report.passes["commit.sent"] > 10
     assert report.passes["run.suspended"] > 0 or linger == "1s"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600 if WANTED == "all" else 300)
+@pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
+def test_every_node_type_survives_a_kill_at_every_point(linger: str, dataflows_databases: TestDatabases) -> None:
+    report = kill_sweep(
+        f"{HERE / 'every_type.py'}:main_types",
+        dataflows_databases,
+        sample=None if WANTED == "all" else int(WANTED),
+        seed=hash_of("types", linger),
+        connect={"linger": linger},
+        timeout="60s",
+    )
+    print(report)
+    assert report.ok, str(report)
+    assert report.result == EXPECTED
+    assert report.passes["commit.sent"] > 10
 
 
 def hash_of(*texts: str) -> int:

@@ -178,3 +178,9 @@ select h.id, (select max(e.seq) + 1 from dataflows.event e where e.run = h.id), 
        coalesce($1::timestamptz, now())
 from head h
 returning run;
+
+-- name: flow_specs
+-- $1 workflow[] $2 hash[]
+select v.workflow, v.hash, v.spec::text
+from dataflows.version v join unnest($1::text[], $2::text[]) as q(workflow, hash) on q.workflow = v.workflow and q.hash = v.hash
+where v.kind = 'flow';

@@ -1,0 +1,178 @@
+"""Approvals: what runs ask people, and their answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dataflows_sdk.core.ids import new_id, parse_id
+from dataflows_sdk.engine.units import Message
+from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunFinishedError, RunNotFoundError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.context import Context
+    from dataflows_sdk.runs import Run
+
+_WORDS = {
+    "approved": "approved",
+    "approve": "approved",
+    "rejected": "rejected",
+    "reject": "rejected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One question of a run.
+
+    Attributes:
+        id: what an answer is given to.
+        run_id, workflow, node_id: who asks.
+        message: what is asked.
+        approvers: who may answer; empty for anybody.
+        required: how many must approve.
+        requested_at, expires_at: since when, and until when.
+    """
+
+    id: str
+    run_id: UUID
+    workflow: str
+    node_id: str
+    message: str
+    approvers: tuple[str, ...]
+    required: int
+    requested_at: datetime
+    expires_at: datetime | None
+
+
+class Approvals:
+    """The approvals of a database: ``ctx.approvals``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def pending(self, run: Run | str | UUID | None = None, *, approver: str | None = None) -> list[Approval]:
+        """What waits for an answer, the oldest first; of one run, or what one person may answer."""
+        wanted = None if run is None else run if isinstance(run, UUID) else _id(run)
+        rows = self._context._read("approvals", "pending", (wanted,))
+        now = self._context._engine.clock.now()
+        found = [_approval(row) for row in rows]
+        return [
+            each
+            for each in found
+            if (approver is None or not each.approvers or approver in each.approvers)
+            and (each.expires_at is None or each.expires_at > now)
+        ]
+
+    def respond(
+        self,
+        approval: Approval | str | UUID,
+        decision: str | bool,
+        *,
+        responder: str | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """Answer, once and for all. Of two answers at the same moment one is taken and the other one is told so.
+
+        Args:
+            decision: ``"approved"`` or ``"rejected"`` (``"approve"``, ``"reject"``, True, False).
+            responder: who answers; must be one of the approvers where there are some.
+            comment: goes into the node's output.
+
+        Raises:
+            ApprovalClosedError: it was answered already, or too late, or the run is over, or it is not theirs.
+            RunNotFoundError: there is no such approval.
+        """
+        word = _decision(decision)
+        given = approval.id if isinstance(approval, Approval) else str(approval)
+        identifier = str(parse_id(given))
+        rows = self._context._read("approvals", "approval", (identifier,))
+        if not rows:
+            raise RunNotFoundError(f"there is no approval {identifier}; ctx.approvals.pending() lists those that wait")
+        question = _approval(rows[0])
+        self._refuse_closed(question, status=rows[0][5], ended=rows[0][6], responder=responder)
+        now = self._context._engine.clock.now()
+        nonce = new_id()
+        answer = {
+            "decision": word,
+            "responder": responder,
+            "comment": comment,
+            "responded_at": now.isoformat(),
+            "nonce": nonce,
+        }
+        name = f"approval:{identifier}"
+        # One answer in all, or where several are required one of each person: the key says which was first.
+        dedupe = name if question.required == 1 else f"{name}:{responder or ''}"
+        encoded = self._context._engine.values.encode(answer, "answer to an approval")
+        try:
+            self._context._send(Message(question.run_id, "event", name, encoded.text, dedupe), encoded.blobs)
+        except RunFinishedError:
+            raise ApprovalClosedError(f"the run of approval {identifier} is over", "finished") from None
+        self._was_taken(question, name, dedupe, nonce)
+
+    def _refuse_closed(self, question: Approval, *, status: str, ended: str | None, responder: str | None) -> None:
+        if ended is not None:
+            output = json.loads(ended).get("value") or {}
+            by = output.get("responder")
+            how = f"{output.get('decision')}" + (f" by {by}" if by else "") if output else "it is over"
+            reason = "expired" if output.get("reason") == "timeout" else "answered"
+            raise ApprovalClosedError(f"approval {question.id} was answered already: {how}", reason)
+        if status in ("succeeded", "failed", "cancelled"):
+            raise ApprovalClosedError(f"approval {question.id}: its run is {status}", "finished")
+        if question.approvers and responder not in question.approvers:
+            raise ApprovalClosedError(
+                f"approval {question.id} is for {', '.join(question.approvers)}, not for {responder!r}", "forbidden"
+            )
+        now = self._context._engine.clock.now()
+        if question.expires_at is not None and question.expires_at <= now:
+            raise ApprovalClosedError(
+                f"approval {question.id} expired at {question.expires_at:%Y-%m-%d %H:%M:%S %Z}", "expired"
+            )
+
+    def _was_taken(self, question: Approval, name: str, dedupe: str, nonce: str) -> None:
+        for _, payload, at, key in self._context._read("approvals", "answers", (question.run_id, name)):
+            if key != dedupe:
+                continue
+            found = json.loads(payload)
+            if found.get("nonce") != nonce:
+                raise ApprovalClosedError(
+                    f"approval {question.id} was answered already: {found.get('decision')} by {found.get('responder')}",
+                    "answered",
+                )
+            if question.expires_at is not None and at > question.expires_at:
+                raise ApprovalClosedError(f"approval {question.id} expired while it was answered", "expired")
+            return
+
+
+def _decision(given: Any) -> str:
+    if isinstance(given, bool):
+        return "approved" if given else "rejected"
+    found = _WORDS.get(given) if isinstance(given, str) else None
+    if found is None:
+        raise DefinitionError(f'a decision is "approved" or "rejected", not {given!r}')
+    return found
+
+
+def _id(run: Any) -> UUID:
+    found = getattr(run, "id", run)
+    return found if isinstance(found, UUID) else parse_id(str(found))
+
+
+def _approval(row: tuple[Any, ...]) -> Approval:
+    run, _key, data, at, workflow = row[:5]
+    details = json.loads(data)
+    until = details.get("until")
+    return Approval(
+        details["id"],
+        run,
+        workflow,
+        details["node"],
+        details["message"],
+        tuple(details["approvers"]),
+        details["required"],
+        at,
+        None if until is None else datetime.fromisoformat(until),
+    )

@@ -1,0 +1,66 @@
+"""Looks after saved flows and their triggers in the background; costs one small query a second while there are none."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dataflows_sdk.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.context import Context
+
+log = logging.getLogger("dataflows.triggers")
+
+
+class Lookout:
+    """A thread that lets a context learn flows which others saved, and fire what is due.
+
+    Args:
+        context: not kept alive by this.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, context: Context, every: float = 1.0) -> None:
+        self._context = weakref.ref(context)
+        self._every = every
+        self._stop = threading.Event()
+        self._learnt: datetime | None = None
+        self._thread = threading.Thread(target=self._loop, name="dataflows-triggers", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(5)
+
+    def _loop(self) -> None:
+        # Not at once: who connects for a moment only need not pay for it.
+        while not self._stop.wait(self._every):
+            context = self._context()
+            if context is None:
+                return
+            try:
+                self._look(context)
+            except StoreUnavailableError as error:
+                log.debug("triggers wait for the database: %s", error)
+            except Exception:
+                if not self._stop.is_set():
+                    log.exception("looking after the triggers failed and will be tried again")
+            del context
+
+    def _look(self, context: Context) -> None:
+        changed_at, next_at = context._read("triggers", "pulse")[0]
+        if changed_at is not None and changed_at != self._learnt:
+            context.triggers.refresh()
+            self._learnt = changed_at
+        while next_at is not None and next_at <= context._engine.clock.now() and not self._stop.is_set():
+            if not context.triggers.tick():
+                break
+            next_at = context._read("triggers", "pulse")[0][1]

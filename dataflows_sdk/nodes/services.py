@@ -1,0 +1,83 @@
+"""The outside world of a process, as its nodes may see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dataflows_sdk.nodes.notify import Notifications
+
+if TYPE_CHECKING:
+    from dataflows_sdk.nodes.egress import EgressPolicy
+    from dataflows_sdk.nodes.functions import FunctionRegistry
+    from dataflows_sdk.nodes.mail import MailSettings
+    from dataflows_sdk.nodes.snippets import SnippetRunner
+
+
+class Services:
+    """What nodes reach beyond their run; one per context. What is not used is not made.
+
+    Attributes:
+        egress: which addresses may be called.
+        env: the environment variables that templates may read, by name.
+        mail: how mail is sent; None if nobody said.
+        mail_templates: mails by name: subject, body, html.
+        notifications: who listens in this process.
+        records, actions: how records are written and connected services called; None without these parts.
+    """
+
+    def __init__(
+        self,
+        *,
+        egress: EgressPolicy | None = None,
+        env: Mapping[str, str] | None = None,
+        mail: MailSettings | None = None,
+        mail_templates: Mapping[str, Any] | None = None,
+        functions: FunctionRegistry | None = None,
+    ) -> None:
+        self._egress = egress
+        self._functions = functions
+        self.env = dict(env or {})
+        self.mail = mail
+        self.mail_templates = dict(mail_templates or {})
+        self.notifications = Notifications()
+        self.records: Callable[..., Awaitable[Any]] | None = None
+        self.actions: Callable[..., Awaitable[Any]] | None = None
+
+    @cached_property
+    def egress(self) -> EgressPolicy:
+        """The policy for outgoing calls: nothing private by default."""
+        if self._egress is not None:
+            return self._egress
+        from dataflows_sdk.nodes.egress import EgressPolicy
+
+        return EgressPolicy()
+
+    @cached_property
+    def functions(self) -> FunctionRegistry:
+        """Functions by slug."""
+        if self._functions is not None:
+            return self._functions
+        from dataflows_sdk.nodes.functions import FUNCTIONS
+
+        return FUNCTIONS
+
+    @cached_property
+    def snippets(self) -> SnippetRunner:
+        """The sandbox; its workers start with the first snippet."""
+        from dataflows_sdk.nodes.snippets import SnippetRunner
+
+        return SnippetRunner()
+
+    async def aclose(self) -> None:
+        """End what was started."""
+        self.notifications.close()
+        for name in ("snippets", "egress"):
+            made = self.__dict__.get(name)
+            close = getattr(made, "aclose", None) or getattr(made, "close", None)
+            if close is not None:
+                result = close()
+                if asyncio.iscoroutine(result):
+                    await result
