@@ -19,11 +19,9 @@ from dataflows_sdk.errors import (
     DefinitionError,
     EventTimeoutError,
     NodeUnavailableError,
-    TemplateError,
 )
 from dataflows_sdk.flow import conditions
 from dataflows_sdk.flow.model import NodeSpec
-from dataflows_sdk.flow.templates import Missing
 from dataflows_sdk.nodes import logic
 from dataflows_sdk.nodes.logic import ApprovalConfig, ConditionConfig, DelayConfig, LoopConfig, SwitchConfig
 from dataflows_sdk.nodes.meta import SubworkflowConfig
@@ -60,7 +58,7 @@ async def _condition(run: FlowRun, node: NodeSpec) -> Any:
         config = ConditionConfig.model_validate(node.config)
         facts = run.facts()
         result = conditions.holds(config.condition, facts)
-        _noted(run, frame, facts.missing)
+        note_warnings(frame, facts.missing)
         return {"result": result}
 
     return await decided(run, node, (), decide)
@@ -88,16 +86,10 @@ async def _switch(run: FlowRun, node: NodeSpec) -> Any:
         ]
         facts = run.facts()
         taken = logic.decide_switch(filled.model_copy(update={"cases": cases}), facts)
-        _noted(run, frame, facts.missing)
+        note_warnings(frame, facts.missing)
         return {"value": filled.value, "case": taken}
 
     return await decided(run, node, (), decide)
-
-
-def _noted(run: FlowRun, frame: Frame, missing: list[Missing]) -> None:
-    if missing and run.strict:
-        raise TemplateError(f"{missing[0]}. The flow is strict: every path has to lead somewhere")
-    note_warnings(frame, missing)
 
 
 @executes("logic_parallel")
@@ -262,6 +254,8 @@ async def _subworkflow(run: FlowRun, node: NodeSpec) -> Any:
 @executes("logic_loop")
 async def _loop(run: FlowRun, node: NodeSpec) -> Any:
     frame = run.frame(node, "loop")
+    if group.is_given(frame) and frame.record is not None:
+        return await run.verbs.recorded(frame.record)
     if frame.record is not None and frame.record.state == "failed" and run.key(node.id) not in run.live.state.scopes:
         return await run.verbs.recorded(frame.record)
     try:

@@ -74,6 +74,9 @@ async def _map(run: FlowRun, node: NodeSpec) -> list[Any]:
     wired = node_inputs(node)
     wants_index = any(isinstance(source, ContextInput) and source.name == "index" for source in wired.values())
     frame = run.frame(node, "map")
+    if group.is_given(frame) and frame.record is not None:
+        given: list[Any] = await run.verbs.recorded(frame.record)
+        return given
     calls = []
     for index in range(len(items)):
         extra = dict(values)

@@ -280,7 +280,7 @@ class FlowRun:
 
     def facts(self) -> conditions.Facts:
         """What conditions are about: the roots of templates, and the outputs of nodes by their names."""
-        return conditions.Facts(self.roots)
+        return conditions.Facts(self.roots, strict=self.strict)
 
     def known(self) -> Mapping[str, Any]:
         """The outputs of the nodes that completed, here and in the scopes around."""

@@ -62,7 +62,7 @@ def plan_fork(
         key = event.key
         if not (event.kind.startswith("step.") or event.kind == "scope.opened") or key.startswith("undo/"):
             continue
-        if key in replaced or _within(key, cut_key):
+        if _within(key, cut_key) or any(_within(key, given) for given in replaced):
             continue
         if (event.seq >= cut and not _beside(key, cut_key, around)) if dropped is None else (_top(key) in dropped):
             continue

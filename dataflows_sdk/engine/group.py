@@ -104,6 +104,11 @@ def keyed_items(
     return items
 
 
+def is_given(frame: Frame) -> bool:
+    """Whether somebody gave the group's result, in a fork: then its branches have nothing to say."""
+    return frame.record is not None and frame.record.data.get("set") is True
+
+
 async def run_group(live: LiveRun, verbs: Verbs, frame: Frame, items: list[Item], options: Options) -> list[Any]:
     """Run the branches of a group; results in the order of the items.
 
@@ -442,4 +447,4 @@ def branches(
 
 
 Work = Awaitable[Any] | Callable[[], Any]
-__all__ = ["Item", "Options", "Work", "branches", "is_async", "keyed_items", "run_group", "takes_step"]
+__all__ = ["Item", "Options", "Work", "branches", "is_async", "is_given", "keyed_items", "run_group", "takes_step"]

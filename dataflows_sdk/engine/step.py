@@ -373,6 +373,9 @@ async def _map(
         await verbs.unwound()
     frame = verbs.live.enter("map", name)
     try:
+        if group.is_given(frame) and frame.record is not None:
+            given: list[Any] = await verbs.recorded(frame.record)
+            return given
         branches = group.keyed_items(frame, keys, [fn] * len(values), [(value,) for value in values])
         return await group.run_group(verbs.live, verbs, frame, branches, options)
     finally:
@@ -399,6 +402,8 @@ async def _parallel(
         await verbs.unwound()
     frame = verbs.live.enter("parallel", name)
     try:
+        if group.is_given(frame) and frame.record is not None:
+            return await verbs.recorded(frame.record)
         items = group.keyed_items(frame, keys, fns, [()] * len(fns))
         results = await group.run_group(verbs.live, verbs, frame, items, options)
     finally:
@@ -424,6 +429,9 @@ async def _gather(verbs: Verbs, name: str, work: Sequence[Awaitable[Any] | Calla
         await verbs.unwound()
     frame = verbs.live.enter("gather", name)
     try:
+        if group.is_given(frame) and frame.record is not None:
+            given: list[Any] = await verbs.recorded(frame.record)
+            return given
         items = [group.Item(str(i), f"{frame.key}[{i}]", None, (), True, piece) for i, piece in enumerate(work)]
         return await group.run_group(verbs.live, verbs, frame, items, group.Options())
     finally:

@@ -68,6 +68,8 @@ def transact(
         return OwnershipLost()
 
     def arrived(connection: Any) -> bool:
+        # The fence waits for the transaction itself, should the server still be at its commit.
+        engine.database.run(connection, "journal", "fence", ([run], [epoch]))
         return bool(engine.database.run(connection, "journal", "witness", (run, seqs[-1], epoch)))
 
     def call() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dataflows_sdk.errors import ConditionError, TemplateError
+from dataflows_sdk.errors import TemplateError
 from dataflows_sdk.flow import conditions, templates
 from dataflows_sdk.flow.checking import Checking
 from dataflows_sdk.flow.configs import config_faults, known_fields, unknown_fields
@@ -54,32 +54,38 @@ def check_references(checking: Checking, *, acyclic: bool) -> None:
                 _check_reference(checking, node, found, path, acyclic=acyclic)
 
 
-def _paths(node: NodeSpec) -> Iterator[tuple[str, Reference | TemplateError | ConditionError]]:
-    data = is_data(node.type)
-    if data:
-        plain = {key: value for key, value in node.config.items() if key != "expression"}
-        yield from templates.references(plain, "/config")
-        if not is_trigger(node.type):
+def _paths(node: NodeSpec) -> Iterator[tuple[str, Reference | TemplateError]]:
+    if is_data(node.type):
+        yield from templates.references(_without_conditions(node.config), "/config")
+        if not is_trigger(node.type):  # conditions of triggers are about the fields of a record
             yield from _conditions(node.config, "/config")
-            cases = node.config.get("cases")
-            for index, case in enumerate(cases if isinstance(cases, list) else ()):
+            for index, case in enumerate(_cases(node.config)):
                 if isinstance(case, Mapping):
                     yield from _conditions(case, f"/config/cases/{index}")
     if node.when is not None and node.when.conditions is not None:
-        yield from _condition(node.when.conditions, "/when/conditions")
+        yield from conditions.references(node.when.conditions, "/when/conditions")
 
 
-def _conditions(config: Mapping[str, Any], pointer: str) -> Iterator[tuple[str, Reference | TemplateError]]:
+def _without_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what is read as conditions: braces in there are no templates."""
+    plain = {key: value for key, value in config.items() if key not in _CONDITIONS}
+    if "cases" in plain:
+        plain["cases"] = [
+            {key: value for key, value in case.items() if key not in _CONDITIONS} if isinstance(case, Mapping) else case
+            for case in _cases(config)
+        ]
+    return plain
+
+
+def _cases(config: Mapping[str, Any]) -> list[Any]:
+    cases = config.get("cases")
+    return cases if isinstance(cases, list) else []
+
+
+def _conditions(config: Mapping[str, Any], pointer: str) -> Iterator[tuple[str, Reference]]:
     for name in _CONDITIONS:
         if config.get(name) is not None:
-            yield from _condition(config[name], f"{pointer}/{name}")
-
-
-def _condition(condition: Any, pointer: str) -> Iterator[tuple[str, Reference | TemplateError]]:
-    try:
-        yield from list(conditions.references(condition, pointer))
-    except (ConditionError, TemplateError):
-        return  # reported as a bad config already
+            yield from conditions.references(config[name], f"{pointer}/{name}")
 
 
 def _check_reference(checking: Checking, node: NodeSpec, found: Reference, path: str, *, acyclic: bool) -> None:

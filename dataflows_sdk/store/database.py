@@ -225,7 +225,8 @@ class Database:
             work: gets the connection; its SQL is part of the transaction.
             record: from the work's value, the named statements of ``journal.sql`` to run in the same transaction.
             refused: makes the exception when ``fence`` says that the run is no longer ours.
-            arrived: whether the record is there, asked when the connection broke during the commit.
+            arrived: whether the record is there, asked when the connection broke during the commit, for as long as
+                it takes until somebody answers: taking a commit for none would do the work twice.
         """
         value: list[T] = []
         try:
@@ -236,20 +237,25 @@ class Database:
                     cursor.execute(statement("journal", name), parameters)
                     if name == "fence" and cursor.fetchall():
                         raise refused()
-        except psycopg.OperationalError as error:
-            if not value or not self._arrived(arrived):
+        except psycopg.OperationalError:
+            there = self._arrived(arrived) if value else False
+            if there is None:
+                raise refused() from None  # we are closing and shall never know: whoever has the run next looks
+            if not there:
                 raise
-            del error
         return value[0]
 
-    def _arrived(self, arrived: Callable[[Connection], bool]) -> bool:
-        for attempt in range(8):
+    def _arrived(self, arrived: Callable[[Connection], bool]) -> bool | None:
+        """Whether the record is there; None when this was closed before anybody answered."""
+        attempt = 0
+        while not self._closed:
             try:
-                with self.connection() as connection:
+                with self.connection() as connection, connection.transaction():
                     return arrived(connection)
             except (psycopg.OperationalError, StoreUnavailableError):
-                time.sleep(min(2.0, 0.05 * 2**attempt))
-        return False
+                time.sleep(min(1.0, 0.05 * 2 ** min(attempt, 5)))
+                attempt += 1
+        return None
 
 
 def engine_statements() -> dict[str, str]:

@@ -61,11 +61,16 @@ def test_ten_thousand_sleeping_runs_hold_only_rows(
     process = psutil.Process()
     before, memory = held(), process.memory_info().rss
 
+    def as_before() -> bool:
+        threads, tasks, connections = held()
+        # One connection more is there when somebody looks at runs while the background looks after triggers.
+        return (threads, tasks) == before[:2] and connections <= before[2] + 1
+
     runs = ctx.start_many(workflow, range(MANY))
     wait_until(at_rest, "all of them sleep", 60)
     grown = process.memory_info().rss - memory
     assert count(ctx, "sleeping") == MANY
-    wait_until(lambda: held() == before, f"threads, tasks and connections are as before: {held()}, {before}", 5)
+    wait_until(as_before, f"threads, tasks and connections are as before: {held()}, {before}", 5)
     # The handles that this test holds and the allocator's own mind; a run in memory would cost 10 kB and more.
     assert grown < 60 * 2**20, f"{grown / 2**20:.0f} MiB for {MANY} sleeping runs"
 
@@ -74,7 +79,7 @@ def test_ten_thousand_sleeping_runs_hold_only_rows(
     assert [run.result() for run in (runs[0], runs[MANY // 2], runs[-1])] == [0, MANY // 2, MANY - 1]
     assert count(ctx, "succeeded") == MANY
     assert not ctx.runs(status=["failed", "cancelled", "quarantined"])
-    wait_until(lambda: held() == before, f"threads, tasks and connections are as before: {held()}, {before}", 5)
+    wait_until(as_before, f"threads, tasks and connections are as before: {held()}, {before}", 5)
     print(f"{MANY} sleeping runs: {grown / 2**20:.1f} MiB")
 
 

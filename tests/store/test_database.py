@@ -192,3 +192,46 @@ def test_an_older_server_without_vector_runs_everything_but_memory(old_server: s
         assert run.result("20s") == [0, 2, 4, 6]
         assert run.fork(at="m[3]").result("20s") == [0, 2, 4, 6]
         assert [row[0] for row in ctx.sql("select status from runs").fetchall()] == ["succeeded"] * 2
+
+
+def test_a_commit_whose_answer_was_lost_is_asked_for_until_somebody_answers(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking a commit for none would do the work twice."""
+    database = Database(database_url)
+    database.prepare()
+    monkeypatch.setattr("dataflows_sdk.store.database.time.sleep", lambda _: None)
+
+    def work(connection: Any) -> str:
+        connection.execute("select pg_terminate_backend(pg_backend_pid())")
+        raise AssertionError("the connection is gone")
+
+    asked = 0
+
+    def late(_: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked < 30:
+            raise psycopg.OperationalError("still starting up")
+        return True
+
+    def lose_the_answer(connection: Any) -> str:
+        with psycopg.connect(database_url, autocommit=True) as other:
+            other.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
+        return "done"
+
+    refused = RuntimeError("closed")
+    assert database.fenced(lose_the_answer, lambda _: [], lambda: refused, late) == "done"
+    assert asked == 30
+    with pytest.raises(
+        psycopg.OperationalError
+    ):  # the work itself did not come to its end: there is nothing to ask for
+        database.fenced(work, lambda _: [], lambda: refused, late)
+    assert asked == 30
+
+    def close(_: Any) -> bool:
+        database.close()
+        raise psycopg.OperationalError("gone for good")
+
+    with pytest.raises(RuntimeError, match="closed"):
+        database.fenced(lose_the_answer, lambda _: [], lambda: refused, close)
