@@ -46,6 +46,21 @@ def old_postgres(need: Need) -> Path:
     return binaries
 
 
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real inputs of other people, which are not copied into the project: ``DATAFLOWS_DATA``, or beside the clone.
+
+    Where they are nowhere a test skips; where `.ci/run` or somebody else names them, they have to be there.
+    """
+    named = os.environ.get("DATAFLOWS_DATA")
+    folder = Path(named) if named else Path(__file__).parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        if named:
+            pytest.fail(f"DATAFLOWS_DATA={named}: there is no such folder", pytrace=False)
+        pytest.skip(f"no data in {folder.name!r} beside the clone; DATAFLOWS_DATA names another place")
+    return folder
+
+
 # --- databases and contexts -------------------------------------------------------------------------------
 
 

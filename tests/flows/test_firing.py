@@ -16,10 +16,9 @@ import dataflows_sdk as df
 from dataflows_sdk.errors import RateLimitedError, WebhookBodyError, WebhookNotFoundError, WebhookRefusedError
 from dataflows_sdk.testing import VirtualClock
 
-from ..conftest import MakeContext, Need
+from ..conftest import MakeContext
 
 SECRET = "it's a secret of the webhook"
-PAYLOADS = Path(__file__).parents[2].parent / "shared" / "data" / "github-webhooks"
 
 
 def on_schedule(cron: str = "0 9 * * *", **config: Any) -> df.Flow:
@@ -262,10 +261,10 @@ def test_too_many_calls_are_told_when_to_come_again(make_ctx: MakeContext) -> No
     assert ctx.triggers.deliver(token, headers=signed(b"{}", "d3"), body=b"{}").created
 
 
-def test_every_github_payload_is_processed_once_though_delivered_twice(make_ctx: MakeContext, need: Need) -> None:
-    if not PAYLOADS.is_dir():
-        need(f"no payloads in {PAYLOADS}")
-    files = sorted(PAYLOADS.glob("*.json"))
+def test_every_github_payload_is_processed_once_though_delivered_twice(
+    make_ctx: MakeContext, shared_data: Path
+) -> None:
+    files = sorted((shared_data / "github-webhooks").glob("*.json"))
     assert len(files) > 200
     ctx = make_ctx()
     trigger = github().spec.triggers[0]

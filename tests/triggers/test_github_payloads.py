@@ -6,7 +6,6 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,20 +13,13 @@ from dataflows_sdk.triggers.signatures import parse_body, verify
 
 from .test_signatures import mac
 
-if TYPE_CHECKING:
-    from ..conftest import Need
-
-FOLDER = Path(__file__).parents[3] / "shared" / "data" / "github-webhooks"
 SECRET = "correct horse battery staple"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def payloads(need: Need) -> dict[str, bytes]:
-    found = {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.json"))}
-    if not found:
-        need("../shared/data/github-webhooks is not there")
-    return found
+def payloads(shared_data: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((shared_data / "github-webhooks").glob("*.json"))}
 
 
 def headers(body: bytes, name: str) -> dict[str, str]:
