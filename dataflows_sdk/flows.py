@@ -21,6 +21,7 @@ from dataflows_sdk.errors import (
     FlowStatusError,
     FlowValidationError,
     InvalidIdError,
+    NodeUnavailableError,
 )
 from dataflows_sdk.flow.builder import Flow
 from dataflows_sdk.flow.diff import FlowDiff, compare
@@ -350,7 +351,15 @@ class Flows:
 
     def _move(self, saved: SavedFlow, status: str) -> None:
         if status == "active":
-            saved.flow().check()  # also that no node needs a Python function, which a document cannot bring along
+            flow = (
+                saved.flow().check()
+            )  # also that no node needs a Python function, which a document cannot bring along
+            for node in flow.spec.triggers:
+                if node.type in _TO_COME:
+                    raise NodeUnavailableError(
+                        f"node {node.id!r} of flow {saved.name!r}: {node.type} needs {_TO_COME[node.type]}, which this "
+                        "version does not have yet; start it from code meanwhile: ctx.run(flow, …)"
+                    )
         now = self._context._engine.clock.now()
         if not self._context._read("flows", "set_status", (saved.id, status, now, saved.status)):
             raise FlowStatusError(f"flow {saved.name!r} is not {saved.status} any more; somebody else changed it")
@@ -370,6 +379,8 @@ def _version(row: Sequence[Any]) -> FlowVersion:
 
 
 _SAME_TRIGGER = {"cdc": "record"}
+#: triggers of parts to come
+_TO_COME = {"trigger_record": "warehouse tables", "trigger_integration": "connections"}
 
 
 def _trigger_type(flow: Flow, given: str | None) -> str | None:
