@@ -25,6 +25,8 @@ from dataflows_sdk.errors import (
     StepFailed,
     StoreUnavailableError,
 )
+from dataflows_sdk.flow.model import FlowSpec
+from dataflows_sdk.noderuns import StepRun, step_runs
 from dataflows_sdk.past import Difference, Explanation, Moment, explain, run_difference
 from dataflows_sdk.streams import StreamEvent, afollow, follow
 
@@ -352,6 +354,20 @@ class Run:
         """The source of the workflow's version that the run was started with."""
         rows = self._context._read("look", "version", (self.workflow, self.version))
         return str(rows[0][1] or "") if rows else ""
+
+    def nodes(self) -> list[StepRun]:
+        """The nodes of a flow's run, each as it stands: first those that began, then those that did not."""
+        rows = self._context._read("look", "version", (self.workflow, self.version))
+        spec = FlowSpec.from_document(rows[0][2]) if rows and rows[0][0] == "flow" and rows[0][2] else None
+        return step_runs(self._id, self.timeline(), self._events(), spec, self.status)
+
+    def outputs(self) -> dict[str, Any]:
+        """What templates could read of a flow's run: ``{"trigger": …, "steps": {node: {"output": …}}}``."""
+        steps: dict[str, Any] = {}
+        for each in self.nodes():
+            if each.loop_group_id is None and each.status in ("completed", "failed"):
+                steps[each.node_id] = {"output": each.output} | ({"error": each.error} if each.error else {})
+        return {"trigger": self._decode(self.state().created.get("input")), "steps": steps}
 
     def state(self) -> RunState:
         """The fold of the run's journal."""

@@ -23,15 +23,19 @@ Others register their own with `df.node`, or bring them along by an entry point 
 
 ```python
 import pydantic
+
 import dataflows_sdk as df
+
 
 class Score(pydantic.BaseModel):
     text: str
+
 
 @df.node("acme_score", config=Score, example={"text": "{{trigger.text}}"}, output="a number")
 async def score(config, call):
     \"\"\"Scores a text.\"\"\"
     return len(config.text) / 10
+
 
 ctx = df.connect()
 flow = df.flow("scored").on_manual().node("rate", "acme_score", {"text": "{{trigger.text}}"})

@@ -135,8 +135,12 @@ async def _delay(run: FlowRun, node: NodeSpec) -> Any:
             raise await run.failed(frame, error) from None
     elif frame.record.state == "failed":
         return await run.verbs.recorded(frame.record)
-    woken = await run.verbs.sleep(node.id, None, until or run.engine.clock.now(), item=frame)
-    return {"waited_until": woken.isoformat(), "reason": "elapsed"}
+    instant = until or run.engine.clock.now()
+    return _elapsed(await run.verbs.sleep(node.id, None, instant, item=frame, value=_elapsed))
+
+
+def _elapsed(until: datetime) -> dict[str, str]:
+    return {"waited_until": until.isoformat(), "reason": "elapsed"}
 
 
 # --- people -----------------------------------------------------------------------------------------------

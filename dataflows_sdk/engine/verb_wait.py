@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,9 +31,15 @@ class WaitVerbs(VerbBase):
     # --- time --------------------------------------------------------------------------------------------
 
     async def sleep(
-        self, name: str, duration: Duration | None, until: Instant | None = None, *, item: Frame | None = None
+        self,
+        name: str,
+        duration: Duration | None,
+        until: Instant | None = None,
+        *,
+        item: Frame | None = None,
+        value: Callable[[datetime], Any] | None = None,
     ) -> datetime:
-        """Wait for a span or until an instant; that instant."""
+        """Wait for a span or until an instant; that instant. What is recorded as the step's result, *value* says."""
         moment = None if until is None else parse_instant(until)
         span = parse_duration(duration) if moment is None else None  # type: ignore[arg-type]
         live = self.live
@@ -53,7 +59,8 @@ class WaitVerbs(VerbBase):
                 data = self._head(frame, "sleep", 1) + f',"until":"{wake.isoformat()}"}}'
                 await self.face.commit(Unit(live.head, [Event("step.waiting", frame.key, data)]))
             await self._pause(frame, "sleep", wake)
-            await self._complete(frame, "null", extra=f',"until":"{wake.isoformat()}"')
+            text = "null" if value is None else json.dumps(value(wake))
+            await self._complete(frame, text, extra=f',"until":"{wake.isoformat()}"')
             return wake
         finally:
             live.leave(frame)

@@ -528,6 +528,45 @@ def test_the_input_must_fit_the_schema(make_ctx: MakeContext, notes: Notes) -> N
     assert run(ctx, flow, {"order_id": 7}) == 7
 
 
+def test_a_run_node_by_node(make_ctx: MakeContext, notes: Notes) -> None:
+    flow = df.flow("by-node").on_manual().condition("c", "trigger.n > 1")
+    flow = note(flow, "no", after="c:false")
+    flow = flow.loop("each", [1, 2], lambda part: note(part, "one", "{{loop.item}}"), after="c:true")
+    flow = note(flow, "bad", fail=True, on_error="continue").delay("d", "1ms").approval("ask", "?")
+    flow = note(flow, "end", after="ask:approved")
+    ctx = make_ctx()
+    run = ctx.start(flow, {"n": 2})
+    pending(ctx, run)
+    found = {each.key: each for each in run.nodes()}
+    assert {key: each.status for key, each in found.items()} == {
+        "c": "completed",
+        "no": "skipped",
+        "each": "completed",
+        "each[0]/one": "completed",
+        "each[1]/one": "completed",
+        "bad": "failed",
+        "d": "completed",
+        "ask": "waiting",
+        "end": "pending",
+    }
+    one, two = found["each[0]/one"], found["each[1]/one"]
+    assert one.loop_group_id == two.loop_group_id != found["each"].loop_group_id
+    assert (one.loop_index, two.loop_index, one.node_id, one.type) == (0, 1, "one", "test_note")
+    assert (one.input, one.output) == ({"text": 1}, 1)
+    assert found["bad"].error is not None
+    assert found["bad"].error["message"] == "on purpose: bad"
+    assert found["d"].output["reason"] == "elapsed"
+    assert {each.id for each in run.nodes()} == {each.id for each in found.values()}
+    outputs = run.outputs()
+    assert outputs["trigger"] == {"n": 2}
+    assert outputs["steps"]["each"]["output"]["items"] == [1, 2]
+    assert "one" not in outputs["steps"]
+    run.cancel("enough")
+    with pytest.raises(df.errors.RunCancelled):
+        run.result("20s")
+    assert {each.key: each.status for each in run.nodes()}["ask"] == "cancelled"
+
+
 def test_types_that_need_another_part_say_so(make_ctx: MakeContext) -> None:
     ctx = make_ctx()
     with pytest.raises(RunFailed, match="warehouse tables"):

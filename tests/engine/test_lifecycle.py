@@ -585,25 +585,3 @@ def test_secrets_do_not_reach_the_journal(make_ctx: MakeContext) -> None:
     shown = [journal[0], str(caught.value), repr(run.timeline()), repr(run.explain()), str(run.error)]
     assert not [text for text in shown if token in text]
     assert "***" in journal[0]
-
-
-def test_a_fork_may_be_given_the_result_of_a_whole_group(ctx: Context) -> None:
-    async def groups(event: Any, step: Any) -> Any:
-        one = await step.map("one", lambda n: n * 2, [1, 2])
-        two = await step.parallel("two", {"a": lambda: 1, "b": lambda: 2})
-        return await step.run("end", lambda: [one, two])
-
-    run = ctx.run(declare(groups))
-    assert run.result() == [[2, 4], {"a": 1, "b": 2}]
-    assert run.fork(at="end", set={"one": [7]}).result("20s") == [[7], {"a": 1, "b": 2}]
-    assert run.fork(at="end", set={"two": {"c": 3}}).result("20s") == [[2, 4], {"c": 3}]
-    flow = df.flow("grouped").step("load", lambda event: [1, 2]).map("m", lambda n: n * 2, over="load")
-    made = ctx.run(
-        flow.loop("each", "{{m}}", lambda part: part.delay("d", "0s"), after="m").step(
-            "end", lambda m, each: [m, each["count"]]
-        ),
-        {},
-    )
-    assert made.result() == [[2, 4], 2]
-    assert made.fork(at="end", set={"m": [1]}).result("20s") == [[1], 1]
-    assert made.fork(at="end", set={"each": {"count": 5}}).result("20s") == [[2, 4], 5]
