@@ -27,6 +27,7 @@ from dataflows_sdk.errors import (
     WebhookRefusedError,
 )
 from dataflows_sdk.flow.builder import Flow
+from dataflows_sdk.flow.conditions import Facts, holds
 from dataflows_sdk.triggers.deliveries import parse_body, read_headers, safe_headers
 from dataflows_sdk.triggers.keys import run_key
 from dataflows_sdk.triggers.limits import Bucket
@@ -43,6 +44,10 @@ log = logging.getLogger("dataflows.triggers")
 _AT_ONCE = 50
 _LONGEST_BODY = 1024 * 1024
 _TOKEN_BYTES = 32
+_LOOK_BACK = timedelta(seconds=10)
+_REMEMBERED = 100_000
+_PAGE = 500
+_NO_ID = UUID(int=0)
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -83,6 +88,8 @@ class Triggers:
         self._versions: dict[UUID, int] = {}
         self._seen = _LONG_AGO
         self._lock = threading.Lock()
+        #: events that this process answered, so that looking back costs nothing
+        self._heard: set[tuple[UUID, UUID]] = set()
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -143,6 +150,42 @@ class Triggers:
                 begun += count
                 database.run(connection, "triggers", "fired", (trigger, cursor, again))
         return begun
+
+    def hear(self) -> int:
+        """Begin the runs of flows that listen for events which were emitted; how many. The background does this too."""
+        context = self._context
+        begun = 0
+        database = context._database
+        with database.connection() as connection, connection.transaction():
+            for trigger, flow, node, text, last_at, since, name, version in database.run(
+                connection, "triggers", "listening", (_AT_ONCE,)
+            ):
+                config = json.loads(text)
+                # One that was emitted a moment earlier may be committed a moment later: look back a little.
+                place = max(since, last_at - _LOOK_BACK), _NO_ID
+                cursor = last_at
+                while emitted := database.run(connection, "triggers", "emitted", (config["event"], *place, _PAGE)):
+                    for event, payload, at in emitted:
+                        place, cursor = (at, event), max(cursor, at)
+                        if (trigger, event) not in self._heard:
+                            begun += self._answer(flow, node, config, name, version, event, payload)
+                            self._remember((trigger, event))
+                database.run(connection, "triggers", "fired", (trigger, cursor, None))
+        return begun
+
+    def _answer(
+        self, flow: UUID, node: str, config: Mapping[str, Any], name: str, version: int, event: UUID, payload: str
+    ) -> int:
+        value = self._context._decode(json.loads(payload), strict=True)
+        base = value if isinstance(value, Mapping) else {"payload": value}
+        if not holds(config.get("conditions"), Facts({"payload": value}, base)):
+            return 0
+        return int(self._start(flow, name, version, node, config["event"], f"event:{event}", value).created)
+
+    def _remember(self, heard: tuple[UUID, UUID]) -> None:
+        if len(self._heard) > _REMEMBERED:
+            self._heard.clear()  # the key of the run makes it happen once in any case
+        self._heard.add(heard)
 
     def _fire(
         self,

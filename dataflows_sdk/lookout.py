@@ -56,7 +56,7 @@ class Lookout:
             del context
 
     def _look(self, context: Context) -> None:
-        changed_at, next_at = context._read("triggers", "pulse")[0]
+        changed_at, next_at, emitted = context._read("triggers", "pulse")[0]
         if changed_at is not None and changed_at != self._learnt:
             context.triggers.refresh()
             self._learnt = changed_at
@@ -64,3 +64,6 @@ class Lookout:
             if not context.triggers.tick():
                 break
             next_at = context._read("triggers", "pulse")[0][1]
+        while emitted and not self._stop.is_set():
+            context.triggers.hear()
+            emitted = context._read("triggers", "pulse")[0][2]

@@ -14,8 +14,8 @@ HEAD = """# Node types
 
 <!-- made by docs/generate_nodes.py: change the models and run it -->
 
-The twenty types that a document may count on everywhere. Every string of a config may hold [templates](templates.md), a
-field that is no string may be one template. Fields that a type does not know are kept, and `validate()` warns about
+The twenty types that a document may count on everywhere, and `trigger_event`. Every string of a config may hold
+[templates](templates.md), a field that is no string may be one template. Fields that a type does not know are kept, and `validate()` warns about
 them. `retry`, `timeout_seconds`, `on_error` and `join` stand beside `config` and mean the same for all types; a node
 without `retry` is tried once.
 
@@ -56,7 +56,7 @@ def page() -> str:
     parts = [HEAD]
     for family, title in FAMILIES.items():
         parts.append(f"\n## {title}\n")
-        parts += [_section(each) for each in node_types() if each.kind.standard and each.family == family]
+        parts += [_section(each) for each in node_types() if each.family == family]
     return "".join(parts)
 
 

@@ -66,6 +66,10 @@ class DataVerbs(Verbs):
         """Start by hand, with an input that fits a JSON Schema."""
         return self.on("manual", id=id, **_given({"input_schema": schema}))
 
+    def on_event(self, event: str, *, where: Conditions | None = None, id: str | None = None) -> Self:
+        """Start when an event of that name is emitted, if its payload fits."""
+        return self.on("event", id=id, **_given({"event": event, "conditions": _conditions(where)}))
+
     def on_integration(self, connection: str, event: str, *, id: str | None = None, **config: Any) -> Self:
         """Start when something happens at a connected service."""
         return self.on("integration", id=id, connection_id=connection, event=event, **config)

@@ -80,6 +80,13 @@ class IntegrationTrigger(Config):
     filter: Any = Field(default=None, description="conditions on the payload")
 
 
+class EventTrigger(Config):
+    """Somebody emits an event: ``ctx.emit("order.paid", {...})``, or ``step.emit`` in another workflow."""
+
+    event: str = Field(min_length=1, description="its name")
+    conditions: Any = Field(default=None, description="on its payload")
+
+
 def _check_record(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(language.check(config.get("conditions"), "/conditions"))
 
@@ -181,5 +188,14 @@ register(
         "trigger",
         example={"connection_id": "conn_github", "event": "push"},
         output="the event of the service",
+    )
+)
+register(
+    NodeType(
+        NodeKind("trigger_event", "trigger: event", trigger=True, config=EventTrigger, check=_check_record),
+        "An event of that name was emitted, in code: `ctx.emit`, `step.emit`.",
+        "trigger",
+        example={"event": "order.paid", "conditions": [{"field": "amount", "op": "gt", "value": 100}]},
+        output="the payload of the event",
     )
 )

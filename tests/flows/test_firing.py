@@ -16,7 +16,7 @@ import dataflows_sdk as df
 from dataflows_sdk.errors import RateLimitedError, WebhookBodyError, WebhookNotFoundError, WebhookRefusedError
 from dataflows_sdk.testing import VirtualClock
 
-from ..conftest import MakeContext
+from ..conftest import MakeContext, wait_until
 
 SECRET = "it's a secret of the webhook"
 
@@ -283,3 +283,66 @@ def test_every_github_payload_is_processed_once_though_delivered_twice(
     for file, run in deliveries[: len(files)]:
         action = json.loads(file.read_bytes()).get("action")
         assert run.result("60s") == {"value": action, "case": "created" if action == "created" else "other"}
+
+
+# --- events -----------------------------------------------------------------------------------------------
+
+
+def paid(name: str = "paid") -> df.Flow:
+    return (
+        df.flow(name).on_event("order.paid", where=[("amount", "gt", 100)], id="e").switch("s", "{{trigger.id}}", [7])
+    )
+
+
+def test_an_event_begins_one_run_per_flow_that_listens(make_ctx: MakeContext) -> None:
+    ctxs = [make_ctx() for _ in range(3)]
+    ctxs[0].emit("order.paid", {"id": 1, "amount": 500})  # before anybody listened
+    for name in ("paid", "also"):
+        ctxs[0].flows.save(paid(name)).activate()
+    for number in range(5):
+        ctxs[0].emit("order.paid", {"id": number, "amount": 150 if number % 2 else 50})
+    ctxs[0].emit("order.lost", {"id": 9, "amount": 500})
+    threads = [threading.Thread(target=ctx.triggers.hear) for ctx in ctxs for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ctx in ctxs:
+        ctx.triggers.hear()
+    for name in ("paid", "also"):
+        runs = ctxs[0].runs(workflow=name, limit=50)
+        assert sorted(next(iter(run.events())).data["input"]["id"] for run in runs) == [1, 3]
+        assert all(run.result("20s")["case"] is None for run in runs)
+    assert sum(ctx.triggers.hear() for ctx in ctxs) == 0
+
+
+def test_the_background_hears_what_another_workflow_emits(make_ctx: MakeContext) -> None:
+    ctx = make_ctx()
+    ctx.flows.save(paid()).activate()
+
+    async def pays(event: Any, step: Any) -> None:
+        await step.emit("tell", "order.paid", {"id": 7, "amount": 101})
+
+    ctx.run(df.Workflow("pays", pays)).result("20s")
+    (run,) = wait_until(lambda: ctx.runs(workflow="paid"), "it was heard")
+    assert run.result("20s") == {"value": 7, "case": "7"}
+    ctx.flows.get("paid").pause()
+    ctx.emit("order.paid", {"id": 8, "amount": 101})
+    assert ctx.triggers.hear() == 0
+    ctx.flows.get("paid").activate()
+    assert ctx.triggers.hear() == 0
+    ctx.emit("order.paid", {"id": 9, "amount": 101})
+    assert wait_until(lambda: len(ctx.runs(workflow="paid", limit=9)) == 2, "the next one was heard")
+
+
+def test_more_events_than_a_page_holds(make_ctx: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataflows_sdk.firing._PAGE", 3)
+    ctx = make_ctx()
+    ctx.flows.save(paid()).activate()
+    for number in range(10):
+        ctx.emit("order.paid", {"id": number, "amount": 200})
+    ctx.triggers.hear()
+    assert wait_until(lambda: len(ctx.runs(workflow="paid", limit=50)) == 10, "all were heard")
+    ctx.triggers._heard.clear()  # as another process would
+    assert ctx.triggers.hear() == 0
+    assert len(ctx.runs(workflow="paid", limit=50)) == 10

@@ -45,13 +45,15 @@ create table dataflows.trigger (
     token      text,                                -- of a webhook's address
     enabled    boolean     not null default true,
     next_at    timestamptz,                         -- of a schedule: when it fires next
-    last_at    timestamptz,                         -- and what it fired last
+    last_at    timestamptz,                         -- up to when it has fired
+    since      timestamptz not null,                -- when it was turned on: what was before does not concern it
     bucket     json,                                -- what is left of its rate limit
     created_at timestamptz not null,
     unique (flow, node)
 );
 create unique index trigger_token on dataflows.trigger (token) where token is not null;
 create index trigger_due on dataflows.trigger (next_at) where enabled and next_at is not null;
+create index trigger_event on dataflows.trigger ((config ->> 'event')) where enabled and type = 'trigger_event';
 
 comment on table dataflows.flow is 'Flows that were saved, with their standing.';
 comment on table dataflows.flow_version is 'Every content that a saved flow has had; never changed.';
