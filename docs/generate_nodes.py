@@ -15,9 +15,9 @@ HEAD = """# Node types
 <!-- made by docs/generate_nodes.py: change the models and run it -->
 
 The twenty types that a document may count on everywhere, and `trigger_event`. Every string of a config may hold
-[templates](templates.md), a field that is no string may be one template. Fields that a type does not know are kept, and `validate()` warns about
-them. `retry`, `timeout_seconds`, `on_error` and `join` stand beside `config` and mean the same for all types; a node
-without `retry` is tried once.
+[templates](templates.md), a field that is no string may be one template. Fields that a type does not know are kept,
+and `validate()` warns about them. `retry`, `timeout_seconds`, `on_error` and `join` stand beside `config` and mean the
+same for all types; a node without `retry` is tried once.
 
 Others register their own with `df.node`, or bring them along by an entry point of the group `dataflows_sdk.nodes`:
 
