@@ -22,7 +22,7 @@ from dataflows_sdk.core.codec_view import LenientReader
 from dataflows_sdk.core.durations import Duration, Instant, parse_duration, parse_instant
 from dataflows_sdk.core.ids import new_uuid, parse_id
 from dataflows_sdk.core.redact import REDACTOR, Redactor
-from dataflows_sdk.desks import Desks
+from dataflows_sdk.desks import Desks, weakly
 from dataflows_sdk.engine import claims
 from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
 from dataflows_sdk.engine.forking import fork_run
@@ -166,6 +166,7 @@ class Context(Desks):
         except BaseException:
             database.close()
             raise
+        self._engine.stored_function = weakly(self)
         self._works = work
         self._executor = Executor(self._engine, lease=lease)
         if work:

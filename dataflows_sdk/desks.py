@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from dataflows_sdk.firing import Triggers
     from dataflows_sdk.flow.builder import Flow
     from dataflows_sdk.flows import Flows, SavedFlow
+    from dataflows_sdk.functions import Functions
+    from dataflows_sdk.nodes.functions import FunctionVersion
     from dataflows_sdk.nodes.notify import Subscription
 
 
@@ -53,6 +57,16 @@ class Desks:
 
         return Approvals(self._whole)
 
+    @cached_property
+    def functions(self) -> Functions:
+        """Functions that are deployed as source, and called by slug."""
+        from dataflows_sdk.functions import Functions
+
+        return Functions(self._whole)
+
+    async def _find_function(self, slug: str) -> FunctionVersion | None:
+        return await self.functions.find(slug)
+
     def notifications(
         self, channel: str | None = None, *, user_id: str | None = None, timeout: float | None = None
     ) -> Subscription:
@@ -68,3 +82,14 @@ class Desks:
     def _whole(self) -> Context:
         whole: Any = self
         return whole  # type: ignore[no-any-return]
+
+
+def weakly(desks: Desks) -> Callable[[str], Awaitable[FunctionVersion | None]]:
+    """How nodes find stored functions, without keeping the context alive."""
+    reference = weakref.ref(desks)
+
+    async def find(slug: str) -> FunctionVersion | None:
+        whole = reference()
+        return None if whole is None else await whole._find_function(slug)
+
+    return find

@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,8 @@ class Engine:
         self.on_queued: Callable[[], None] = lambda: None
         #: called once before the first run is owned by this process, in the caller's thread
         self.before_first_run: Callable[[], None] = lambda: None
+        #: finds a function in the database, for nodes that call it
+        self.stored_function: Callable[[str], Awaitable[Any]] | None = None
         #: told when there is room for one more run
         self.on_room: Callable[[], None] = lambda: None
         self._threads = threads
@@ -280,6 +282,8 @@ class Engine:
             from dataflows_sdk.nodes.services import Services
 
             self._services = Services()
+        if self._services.stored_function is None:
+            self._services.stored_function = self.stored_function
         return self._services
 
     def resolve(self, workflow: Any) -> Workflow:

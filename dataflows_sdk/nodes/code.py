@@ -47,7 +47,12 @@ async def run_snippet(config: SnippetConfig, call: Call) -> Any:
 async def call_function(config: FunctionConfig, call: Call) -> Any:
     """Call the function of that slug."""
     given = config.input if "input" in config.model_fields_set else call.scope.get("trigger")
-    return await call.services.functions.invoke(config.function_slug, given, call)
+    functions, slug = call.services.functions, config.function_slug
+    if call.services.stored_function is not None and not functions.is_callable(slug):
+        stored = await call.services.stored_function(slug)
+        if stored is not None:
+            functions.learn(stored)
+    return await functions.invoke(slug, given, call)
 
 
 register(

@@ -90,7 +90,8 @@ class FunctionRegistry:
     ) -> FunctionVersion:
         """Make source known, which sees what it is given as ``input``; the same content again is no new version.
 
-        Source in Python is trusted code (see `SnippetRunner`). It is kept in this process only.
+        Source in Python is trusted code (see `SnippetRunner`). It is kept in this process only;
+        ``ctx.functions.deploy`` keeps it in the database.
 
         Raises:
             DefinitionError: the slug, the engine or a limit makes no sense, or *source* is no text.
@@ -107,7 +108,16 @@ class FunctionRegistry:
                 raise DefinitionError(f"function {slug!r}: {name}={value!r}: a whole number above 0 is needed")
         content = f"{engine}\n{timeout_ms}\n{memory_mb}\n{source}".encode("utf-8", "surrogatepass")
         version = hashlib.sha256(content).hexdigest()[:16]
-        return self._add(FunctionVersion(slug, version, engine, source, timeout_ms, memory_mb))
+        return self.learn(FunctionVersion(slug, version, engine, source, timeout_ms, memory_mb))
+
+    def learn(self, info: FunctionVersion) -> FunctionVersion:
+        """Take a version of a function that was deployed elsewhere as the current one."""
+        return self._add(info)
+
+    def is_callable(self, slug: str) -> bool:
+        """Whether the current version of a function is a Python callable of this process."""
+        versions = self._versions.get(slug)
+        return versions is not None and next(reversed(versions.values())).engine == "callable"
 
     async def invoke(
         self, slug: str, input: Any = None, call: Call | None = None, *, version: str | None = None

@@ -11,7 +11,7 @@ from dataflows_sdk.nodes.notify import Notifications
 
 if TYPE_CHECKING:
     from dataflows_sdk.nodes.egress import EgressPolicy
-    from dataflows_sdk.nodes.functions import FunctionRegistry
+    from dataflows_sdk.nodes.functions import FunctionRegistry, FunctionVersion
     from dataflows_sdk.nodes.mail import MailSettings
     from dataflows_sdk.nodes.snippets import SnippetRunner
 
@@ -26,6 +26,7 @@ class Services:
         mail_templates: mails by name: subject, body, html.
         notifications: who listens in this process.
         records, actions: how records are written and connected services called; None without these parts.
+        stored_function: finds a function that was deployed into the database.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Services:
         self.notifications = Notifications()
         self.records: Callable[..., Awaitable[Any]] | None = None
         self.actions: Callable[..., Awaitable[Any]] | None = None
+        self.stored_function: Callable[[str], Awaitable[FunctionVersion | None]] | None = None
 
     @cached_property
     def egress(self) -> EgressPolicy:

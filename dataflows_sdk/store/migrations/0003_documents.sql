@@ -58,3 +58,17 @@ create index trigger_event on dataflows.trigger ((config ->> 'event')) where ena
 comment on table dataflows.flow is 'Flows that were saved, with their standing.';
 comment on table dataflows.flow_version is 'Every content that a saved flow has had; never changed.';
 comment on table dataflows.trigger is 'What starts runs of active flows.';
+
+-- Source that was deployed under a slug; what was deployed last is what is called.
+create table dataflows.function (
+    slug        text        not null,
+    version     text        not null,               -- hash of all that follows but the time
+    engine      text        not null,
+    source      text        not null,
+    timeout_ms  int         not null,
+    memory_mb   int         not null,
+    deployed_at timestamptz not null,
+    primary key (slug, version)
+);
+
+comment on table dataflows.function is 'Functions that were deployed as source, with all their versions.';
