@@ -28,6 +28,6 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!dataflows_(sdk|memory|integrations)).*"),
     # type variables, and classes behind a public function that stands on the page itself
     (r"py:.*", r"dataflows_sdk\.(engine\.definitions\.F|core\.codec_types\.C|core\.clock\.Clock)"),
-    (r"py:.*", r"dataflows_sdk\.nodes\.(registry|functions)\.F"),
+    (r"py:.*", r"dataflows_sdk\.(nodes\.(registry|functions)\.F|noderuns\.StepRun)"),
     (r"py:.*", r"dataflows_sdk\.flow\.(declare\.\w+|inputs\.(Ref|Value))"),
 ]
