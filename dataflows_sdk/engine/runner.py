@@ -505,6 +505,8 @@ class Engine:
         while self.live and self.loop.time() < deadline + 5:  # noqa: ASYNC110 - at shutdown only
             await asyncio.sleep(0.005)
         await asyncio.wait_for(self.writer.drain(), 5)
+        if self._services is not None:
+            await asyncio.wait_for(self._services.aclose(), 5)
 
     def _busy(self) -> bool:
         return any(live.active for live in self.live.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """What nodes reach beyond their run; one per context. What is not used is not made.
+    """What nodes reach beyond their run; contexts may share one. What is not used is not made.
 
     Attributes:
         egress: which addresses may be called.
@@ -44,6 +45,7 @@ class Services:
         self.mail = mail
         self.mail_templates = dict(mail_templates or {})
         self.notifications = Notifications()
+        self._runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, SnippetRunner] = weakref.WeakKeyDictionary()
         self.records: Callable[..., Awaitable[Any]] | None = None
         self.actions: Callable[..., Awaitable[Any]] | None = None
         self.stored_function: Callable[[str], Awaitable[FunctionVersion | None]] | None = None
@@ -66,20 +68,21 @@ class Services:
 
         return FUNCTIONS
 
-    @cached_property
+    @property
     def snippets(self) -> SnippetRunner:
-        """The sandbox; its workers start with the first snippet."""
+        """The sandbox of this loop; its workers start with the first snippet."""
         from dataflows_sdk.nodes.snippets import SnippetRunner
 
-        return SnippetRunner()
+        loop = asyncio.get_running_loop()
+        runner = self._runners.get(loop)
+        if runner is None:
+            runner = self._runners[loop] = SnippetRunner()
+        return runner
 
     async def aclose(self) -> None:
-        """End what was started."""
-        self.notifications.close()
-        for name in ("snippets", "egress"):
-            made = self.__dict__.get(name)
-            close = getattr(made, "aclose", None) or getattr(made, "close", None)
-            if close is not None:
-                result = close()
-                if asyncio.iscoroutine(result):
-                    await result
+        """End what was started on this loop; other contexts may share the rest."""
+        runner = self._runners.pop(asyncio.get_running_loop(), None)
+        if runner is not None:
+            await runner.close()
+        if "egress" in self.__dict__:
+            await self.egress.aclose()

@@ -168,7 +168,7 @@ def test_duckdb_relations_are_refused_with_the_way_out() -> None:
         np.str_("hi ü"),
         np.bytes_(b"x\0y"),
         np.datetime64("2026-01-01"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64(3, "s"),
         np.arange(6).reshape(2, 3),
         np.asfortranarray(np.arange(6).reshape(2, 3)),

@@ -72,7 +72,7 @@ def test_ten_thousand_sleeping_runs_hold_only_rows(
     assert count(ctx, "sleeping") == MANY
     wait_until(as_before, f"threads, tasks and connections are as before: {held()}, {before}", 5)
     # The handles that this test holds and the allocator's own mind; a run in memory would cost 10 kB and more.
-    assert grown < 80 * 2**20, f"{grown / 2**20:.0f} MiB for {MANY} sleeping runs"
+    assert grown < 95 * 2**20, f"{grown / 2**20:.0f} MiB for {MANY} sleeping runs"
 
     clock.advance("1h")
     wait_until(lambda: not ctx.runs(status="sleeping", limit=1) and at_rest(), "all of them wake", 60)

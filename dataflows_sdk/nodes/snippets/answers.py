@@ -7,8 +7,11 @@ import logging
 import re
 from typing import Any
 
+from dataflows_sdk.core.codec_write import MAX_DEPTH
 from dataflows_sdk.errors import SnippetError, SnippetTimeoutError, SnippetWorkerError
 
+#: more cannot be stored as a step's result either
+_DEEPEST = MAX_DEPTH
 _log = logging.getLogger("dataflows_sdk.snippets")
 # a frame of a stack: the function, where the engine has one, and the place
 _FRAME = re.compile(r"^ +at (?:(?P<function>.*) \()?(?P<file><input>|.*snippet\.js):(?P<line>\d+):(?P<column>\d+)\)?$")
@@ -34,7 +37,25 @@ def value_of(answer: bytes, timeout_ms: int, memory_mb: int) -> Any:
         _log.info("%s", said["log"].rstrip("\n"))
     if "error" in said:
         raise _error(said["error"], timeout_ms, memory_mb)
+    if _is_deeper_than(said["value"], _DEEPEST):
+        raise SnippetError("the snippet's result cannot be used: it is nested too deeply", "result")
     return said["value"]
+
+
+def _is_deeper_than(value: Any, limit: int) -> bool:
+    """Whether lists and objects are nested deeper; how deep a parser goes differs from one Python to the next."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for each in level
+            if type(each) in (list, dict)
+            for child in (each.values() if type(each) is dict else each)
+            if type(child) in (list, dict)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def timeout(timeout_ms: int) -> SnippetTimeoutError:
