@@ -53,8 +53,8 @@ def take_apart(spec: FlowSpec) -> Scopes:
         if any(edge.source_handle in (BODY, DONE) for edge in edges):
             entries = [edge.target for edge in edges if edge.source_handle == BODY]
             bodies[loop] = _behind(entries, leaving, gotos)
-            after = _behind([edge.target for edge in edges if edge.source_handle != BODY], leaving, gotos)
-            shared = sorted(bodies[loop] & after)
+            behind = [edge.target for edge in edges if edge.source_handle != BODY]
+            shared = sorted(bodies[loop].intersection(behind))
             if shared:
                 problems.append(
                     Problem(
@@ -64,7 +64,7 @@ def take_apart(spec: FlowSpec) -> Scopes:
                         "what follows the loop hangs on 'done' alone",
                     )
                 )
-                bodies[loop] -= after
+                bodies[loop] -= _behind(behind, leaving, gotos)
         else:
             bare.add(loop)
             bodies[loop] = {edge.target for edge in edges}
@@ -100,19 +100,21 @@ def _behind(entries: Iterable[str], leaving: Mapping[str, list[EdgeSpec]], gotos
 
 
 def _sideways(edges: Iterable[EdgeSpec], bodies: Mapping[str, set[str]]) -> list[Problem]:
-    found = []
-    for edge in edges:
-        for loop, body in bodies.items():
-            if edge.target in body and edge.source not in body and edge.source != loop:
-                found.append(
-                    Problem(
-                        "loop-body",
-                        edge.target,
-                        f"an edge from {edge.source!r}, outside of the loop {loop!r}, leads into its body",
-                        f"what comes before the loop leads to {loop!r}; its body reads it by template or parameter",
-                    )
-                )
-    return found
+    around: dict[str, list[str]] = {}
+    for loop, body in bodies.items():
+        for node in body:
+            around.setdefault(node, []).append(loop)
+    return [
+        Problem(
+            "loop-body",
+            edge.target,
+            f"an edge from {edge.source!r}, outside of the loop {loop!r}, leads into its body",
+            f"what comes before the loop leads to {loop!r}; its body reads it by template or parameter",
+        )
+        for edge in edges
+        for loop in around.get(edge.target, ())
+        if edge.source not in bodies[loop] and edge.source != loop
+    ]
 
 
 def _specs(
