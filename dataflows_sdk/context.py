@@ -167,6 +167,8 @@ class Context(Desks):
             database.close()
             raise
         self._engine.stored_function = weakly(self)
+        for secret in services.secrets() if services is not None else ():
+            self._redactor.add(secret)
         self._works = work
         self._executor = Executor(self._engine, lease=lease)
         if work:

@@ -177,7 +177,7 @@ async def send_email(config: ActionEmail, call: Call) -> dict[str, Any]:
     """
     settings = getattr(call.services, "mail", None)
     if settings is None:
-        raise NodeUnavailableError("no mail server is configured: df.connect(mail='smtp://…')")
+        raise NodeUnavailableError("no mail server is configured: df.connect(services=df.Services(mail='smtp://…'))")
     message, sender, recipients = build_message(
         config, settings, getattr(call.services, "mail_templates", None) or {}, call.idempotency_key
     )
@@ -208,7 +208,7 @@ def build_message(
     if len(senders) != 1:
         raise NonRetryableError(
             f"the e-mail has {len(senders)} senders: set `from` in the node, or the address of the mail settings, "
-            "df.connect(mail='smtp://…?from=app@example.com')"
+            "df.Services(mail='smtp://…?from=app@example.com')"
         )
     recipients = list(dict.fromkeys(address.addr_spec for address in (*to, *cc, *bcc)))
     if not to:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dataflows_sdk.core.redact_patterns import is_secret_name
+from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.nodes.notify import Notifications
 
 if TYPE_CHECKING:
@@ -19,6 +22,16 @@ if TYPE_CHECKING:
 
 class Services:
     """What nodes reach beyond their run; contexts may share one. What is not used is not made.
+
+    Args:
+        egress: an `EgressPolicy`, or the hosts and networks that may be called although they are private.
+        env: environment variables that templates may read, by name with their values, or only their names.
+        mail: an address such as ``"smtp://user:password@mail.example.com:587?from=me@example.com"``, or `MailSettings`.
+        mail_templates: mails by name: subject, body, html.
+        functions: functions by slug; by default those that `dataflows_sdk.function` declared.
+
+    Raises:
+        DefinitionError: a variable of `env` is not set, or the address of the mail server cannot be read.
 
     Attributes:
         egress: which addresses may be called.
@@ -33,16 +46,16 @@ class Services:
     def __init__(
         self,
         *,
-        egress: EgressPolicy | None = None,
-        env: Mapping[str, str] | None = None,
-        mail: MailSettings | None = None,
+        egress: EgressPolicy | Sequence[str] | None = None,
+        env: Mapping[str, str] | Sequence[str] | None = None,
+        mail: MailSettings | str | None = None,
         mail_templates: Mapping[str, Any] | None = None,
         functions: FunctionRegistry | None = None,
     ) -> None:
         self._egress = egress
         self._functions = functions
-        self.env = dict(env or {})
-        self.mail = mail
+        self.env = _variables(env)
+        self.mail = _mail(mail) if isinstance(mail, str) else mail
         self.mail_templates = dict(mail_templates or {})
         self.notifications = Notifications()
         self._runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, SnippetRunner] = weakref.WeakKeyDictionary()
@@ -50,14 +63,18 @@ class Services:
         self.actions: Callable[..., Awaitable[Any]] | None = None
         self.stored_function: Callable[[str], Awaitable[FunctionVersion | None]] | None = None
 
+    def secrets(self) -> list[str]:
+        """Values of `env` whose names say that they are secrets: they are masked wherever something is shown."""
+        return [value for name, value in self.env.items() if is_secret_name(name)]
+
     @cached_property
     def egress(self) -> EgressPolicy:
         """The policy for outgoing calls: nothing private by default."""
-        if self._egress is not None:
-            return self._egress
         from dataflows_sdk.nodes.egress import EgressPolicy
 
-        return EgressPolicy()
+        if isinstance(self._egress, EgressPolicy):
+            return self._egress
+        return EgressPolicy(allow=tuple(self._egress or ()))
 
     @cached_property
     def functions(self) -> FunctionRegistry:
@@ -86,3 +103,19 @@ class Services:
             await runner.close()
         if "egress" in self.__dict__:
             await self.egress.aclose()
+
+
+def _variables(given: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    if given is None or isinstance(given, Mapping):
+        return dict(given or {})
+    names = [given] if isinstance(given, str) else list(given)
+    unset = [name for name in names if name not in os.environ]
+    if unset:
+        raise DefinitionError(f"environment variables that flows may read are not set: {', '.join(unset)}")
+    return {name: os.environ[name] for name in names}
+
+
+def _mail(address: str) -> MailSettings:
+    from dataflows_sdk.nodes.mail import MailSettings
+
+    return MailSettings.from_url(address)
