@@ -472,7 +472,8 @@ class Context(Desks):
         self._engine.ask(claims.resume(self._engine, run._id, pinned))
 
     def _fork(self, run: Run, at: Any, replace: Mapping[str, Any], workflow: Any) -> Run:
-        definition = self._definition(run.workflow if workflow is None else workflow)
+        own = self._own_version(run.workflow, run.version) if workflow is None else None
+        definition = own or self._definition(run.workflow if workflow is None else workflow)
         self._be_owner()
         found, outcome = fork_run(self._engine, self._database, run, at, replace, definition)
         return Run(self, found, outcome)

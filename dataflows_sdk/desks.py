@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataflows_sdk.approvals import Approvals
     from dataflows_sdk.context import Context
-    from dataflows_sdk.engine.definitions import Catalog
+    from dataflows_sdk.engine.definitions import Catalog, Workflow
     from dataflows_sdk.engine.runner import Engine
     from dataflows_sdk.firing import Triggers
     from dataflows_sdk.flow.builder import Flow
@@ -63,6 +63,21 @@ class Desks:
         from dataflows_sdk.functions import Functions
 
         return Functions(self._whole)
+
+    def _own_version(self, name: str, version: str) -> Workflow | None:
+        """The content that a run of a flow began with, where that says everything; None where today's code counts."""
+        current = self._catalog.get(name)
+        if current is None or current.kind != "flow" or current.version == version:
+            return None
+        found = self._catalog.get(name, version)
+        if found is None:
+            from dataflows_sdk.engine.dag import stored_flow
+
+            rows = self._whole._read("look", "version", (name, version))
+            found = stored_flow(name, version, rows[0][2].encode()) if rows and rows[0][2] else None
+            if found is not None:
+                self._catalog.remember(found)
+        return found if found is not None and found.portable else None
 
     async def _find_function(self, slug: str) -> FunctionVersion | None:
         return await self.functions.find(slug)

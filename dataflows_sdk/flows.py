@@ -329,6 +329,7 @@ class Flows:
                 database.run(connection, "flows", "point", (identifier, number, summary, kind, now))
         saved = self.get(identifier)
         if saved.status == "active":
+            self.register(saved)
             self._context._triggers_changed(saved)
         return saved
 

@@ -329,6 +329,8 @@ class Run:
     ) -> Run:
         """A new run that shares this one's past up to a step and does the rest again, with today's code.
 
+        That of a saved flow does the rest on its own version; ``workflow=ctx.flows.get(name).flow()`` takes the newest.
+
         Args:
             at: the step that is done again first: its name, its key (``squares[1]``), a seq, or a sequence of keys
                 to go into children: ``["ship-order", "charge"]`` forks the child of step ``ship-order`` at

@@ -224,3 +224,16 @@ def test_the_name_or_the_id_finds_a_flow(make_ctx: MakeContext) -> None:
         ctx.flows.get("nobody")
     with pytest.raises(FlowNotFoundError):
         ctx.flows.get(bad)
+
+
+def test_a_fork_of_a_saved_flow_stays_on_its_version_unless_it_is_given_another(make_ctx: MakeContext) -> None:
+    ctx = make_ctx()
+    saved = ctx.flows.save(greeting("one")).activate()
+    run = saved.start()
+    assert run.result("20s")["case"] == "one"
+    saved.save(greeting("two"))
+    assert run.fork(at="say").result("20s")["case"] == "one"
+    assert run.fork(at="say", workflow=saved.refresh().flow()).result("20s")["case"] == "two"
+    other = make_ctx()
+    assert other.flows.get("greet").start().result("20s")["case"] == "two"
+    assert other.get(run.id).fork(at="say").result("20s")["case"] == "one"
