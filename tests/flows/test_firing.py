@@ -123,7 +123,7 @@ def test_what_if_the_run_before_is_still_going(make_ctx: MakeContext, overlap: s
             ctx.get(min(run.id for run in runs)).result("20s")
     assert sum(run.status != "cancelled" for run in ctx.runs(workflow="slow", limit=50)) == alive
     if overlap == "queue":
-        (asked,) = ctx.approvals.pending()
+        (asked,) = wait_until(ctx.approvals.pending, "the question")
         ctx.approvals.respond(asked, True)
         runs[0].result("20s")
         clock.advance("5s")
