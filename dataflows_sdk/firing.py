@@ -72,6 +72,16 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a run comes from: a trigger node of a flow, and the version that is to run."""
+
+    flow: UUID
+    name: str
+    version: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What became of a call: the run, and whether this call began it."""
 
@@ -138,12 +148,10 @@ class Triggers:
         database = context._database
         with database.connection() as connection, connection.transaction():
             rows = database.run(connection, "triggers", "due", (moment, _AT_ONCE))
-            for trigger, flow, node, config, last_at, name, version in rows:
-                schedule = _schedule(json.loads(config))
+            for trigger, flow, node, text, last_at, name, version in rows:
+                source = _Source(flow, name, version, node)
                 try:
-                    count, cursor, again = self._fire(
-                        flow, node, json.loads(config), schedule, last_at or moment, moment, name, version
-                    )
+                    count, cursor, again = self._fire(source, json.loads(text), last_at or moment, moment)
                 except DataflowsError as error:
                     log.warning("the schedule of flow %r (node %r) could not fire: %s", name, node, error)
                     count, cursor, again = 0, last_at, moment + timedelta(minutes=1)
@@ -160,7 +168,7 @@ class Triggers:
             for trigger, flow, node, text, last_at, since, name, version in database.run(
                 connection, "triggers", "listening", (_AT_ONCE,)
             ):
-                config = json.loads(text)
+                config, source = json.loads(text), _Source(flow, name, version, node)
                 # One that was emitted a moment earlier may be committed a moment later: look back a little.
                 place = max(since, last_at - _LOOK_BACK), _NO_ID
                 cursor = last_at
@@ -168,19 +176,17 @@ class Triggers:
                     for event, payload, at in emitted:
                         place, cursor = (at, event), max(cursor, at)
                         if (trigger, event) not in self._heard:
-                            begun += self._answer(flow, node, config, name, version, event, payload)
+                            begun += self._answer(source, config, event, payload)
                             self._remember((trigger, event))
                 database.run(connection, "triggers", "fired", (trigger, cursor, None))
         return begun
 
-    def _answer(
-        self, flow: UUID, node: str, config: Mapping[str, Any], name: str, version: int, event: UUID, payload: str
-    ) -> int:
+    def _answer(self, source: _Source, config: Mapping[str, Any], event: UUID, payload: str) -> int:
         value = self._context._decode(json.loads(payload), strict=True)
         base = value if isinstance(value, Mapping) else {"payload": value}
         if not holds(config.get("conditions"), Facts({"payload": value}, base)):
             return 0
-        return int(self._start(flow, name, version, node, config["event"], f"event:{event}", value).created)
+        return int(self._start(source, config["event"], f"event:{event}", value).created)
 
     def _remember(self, heard: tuple[UUID, UUID]) -> None:
         if len(self._heard) > _REMEMBERED:
@@ -188,17 +194,11 @@ class Triggers:
         self._heard.add(heard)
 
     def _fire(
-        self,
-        flow: UUID,
-        node: str,
-        config: Mapping[str, Any],
-        schedule: Schedule,
-        last_at: datetime,
-        now: datetime,
-        name: str,
-        version: int,
+        self, source: _Source, config: Mapping[str, Any], last_at: datetime, now: datetime
     ) -> tuple[int, datetime, datetime | None]:
         """Fire what a schedule owes: how many runs, up to when it has fired, and when to look again."""
+        schedule = _schedule(config)
+        name, node = source.name, source.node
         owed = due(schedule, last_at, now)
         if owed.skipped:
             log.warning("the schedule of flow %r (node %r) passed over %d firings", name, node, owed.skipped)
@@ -218,9 +218,9 @@ class Triggers:
                 for run in going:
                     self._context.cancel(run, f"the schedule of {name!r} fired again")
             if decision != "skip":
-                identifier = firing_id(f"{flow}:{node}", at)
+                identifier = firing_id(f"{source.flow}:{node}", at)
                 payload = {"scheduled_at": at.isoformat(), "fired_at": now.isoformat()}
-                begun += self._start(flow, name, version, node, "schedule", identifier, payload).created
+                begun += self._start(source, "schedule", identifier, payload).created
             cursor = at
         return begun, owed.cursor, now if owed.more else schedule.next_after(max(now, owed.cursor))
 
@@ -233,10 +233,11 @@ class Triggers:
         for node in saved.flow().spec.triggers:
             if node.type != _SCHEDULE:
                 continue
+            source = _Source(saved.id, saved.name, saved.version, node.id)
             trigger = f"{saved.id}:{node.id}"
             for planned in backfill(_schedule(node.config), start, end, limit, trigger_id=trigger):
                 payload = {"scheduled_at": planned.at.isoformat(), "fired_at": None}
-                found.append(self._start(saved.id, saved.name, saved.version, node.id, "schedule", planned.id, payload))
+                found.append(self._start(source, "schedule", planned.id, payload))
         return found
 
     # --- webhooks ----------------------------------------------------------------------------------------
@@ -282,7 +283,8 @@ class Triggers:
             "query": dict(query or {}),
             "method": method,
         }
-        return self._start(flow, name, version, node, "webhook", f"{trigger}:{verdict.delivery_id}", payload)
+        source = _Source(flow, name, version, node)
+        return self._start(source, "webhook", f"{trigger}:{verdict.delivery_id}", payload)
 
     def _limit(self, trigger: UUID, config: Mapping[str, Any], now: datetime, name: str) -> None:
         given = config.get("rate_limit")
@@ -299,21 +301,21 @@ class Triggers:
                 f"flow {name!r} takes no more calls for {taken.retry_after:.1f} s", taken.retry_after
             )
 
-    def _start(
-        self, flow: UUID, name: str, version: int, node: str, kind: str, identifier: str, payload: Any
-    ) -> Delivery:
-        self._know(flow, name, version)
-        event = Event(payload, kind, "", identifier, None, node)
+    def _start(self, source: _Source, kind: str, identifier: str, payload: Any) -> Delivery:
+        self._know(source)
+        event = Event(payload, kind, "", identifier, None, source.node)
         run_id = new_uuid()
-        run = self._context.start(name, event, id=run_id, idempotency_key=run_key(str(flow), identifier))
+        key = run_key(str(source.flow), identifier)
+        run = self._context.start(source.name, event, id=run_id, idempotency_key=key)
         return Delivery(run, run._id == run_id, identifier)
 
-    def _know(self, flow: UUID, name: str, version: int) -> None:
+    def _know(self, source: _Source) -> None:
         with self._lock:
-            if self._versions.get(flow) == version and self._context._catalog.get(name) is not None:
+            known = self._versions.get(source.flow) == source.version
+            if known and self._context._catalog.get(source.name) is not None:
                 return
-            self._context.flows.register(self._context.flows.get(flow))
-            self._versions[flow] = version
+            self._context.flows.register(self._context.flows.get(source.flow))
+            self._versions[source.flow] = source.version
 
     # --- in the background -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ the id that it had last.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,8 +54,6 @@ class StreamEvent:
 
     def sse(self) -> str:
         """The event as a server-sent one."""
-        import json
-
         return f"id: {self.id}\nevent: {self.event}\ndata: {json.dumps(self.data, ensure_ascii=False)}\n\n"
 
 
@@ -74,22 +73,40 @@ def translate(events: Iterable[JournalEvent]) -> Iterator[StreamEvent]:
         yield StreamEvent(event.seq, name, data)
 
 
-class _Cursor:
-    """What was told already. A transaction may commit before a record with a smaller seq: that one is waited for."""
+class _Watch:
+    """What was told already, and what can be told now.
 
-    def __init__(self, after: int) -> None:
-        self.after = after
-        self._pause = _FIRST_PAUSE
+    A transaction may commit before a record with a smaller seq: that one is waited for.
+    """
+
+    def __init__(self, read: Callable[[int], Sequence[JournalEvent]], ended: Callable[[int], bool], after: int) -> None:
+        self._read, self._ended, self._after = read, ended, after
         self._gap_since: float | None = None
+        #: seconds until the next look
+        self.pause = _FIRST_PAUSE
+        #: whether the last event was told
+        self.over = False
 
-    def take(self, found: Sequence[JournalEvent]) -> list[JournalEvent]:
-        """The events that can be told now."""
+    def look(self) -> list[StreamEvent]:
+        """The next events, if there are any. Reads the database."""
+        told = self._take(self._read(self._after))
+        self.pause = _FIRST_PAUSE if told else min(_LAST_PAUSE, self.pause * 1.5)
+        events: list[StreamEvent] = []
+        for event in translate(told):
+            events.append(event)
+            if event.event in LAST:
+                self.over = True
+                return events
+        self.over = not told and self._ended(self._after)
+        return events
+
+    def _take(self, found: Sequence[JournalEvent]) -> list[JournalEvent]:
         told: list[JournalEvent] = []
         for event in found:
-            if event.seq != self.after + 1 and not self._patience_is_over():
+            if event.seq != self._after + 1 and not self._patience_is_over():
                 break
             self._gap_since = None
-            self.after = event.seq
+            self._after = event.seq
             told.append(event)
         return told
 
@@ -99,39 +116,27 @@ class _Cursor:
             self._gap_since = now
         return now - self._gap_since > _GAP_SECONDS
 
-    def pause(self, told: Sequence[JournalEvent]) -> float:
-        """Seconds until the next look."""
-        self._pause = _FIRST_PAUSE if told else min(_LAST_PAUSE, self._pause * 1.5)
-        return self._pause
-
 
 def follow(
-    read: Callable[[int], Sequence[JournalEvent]], over: Callable[[int], bool], after: int
+    read: Callable[[int], Sequence[JournalEvent]], ended: Callable[[int], bool], after: int
 ) -> Iterator[StreamEvent]:
-    """Every event behind *after*, until the run is over; waits in between. *over*: is there nothing behind an id?"""
-    cursor = _Cursor(after)
+    """Every event behind *after*, until the run is over; waits in between. *ended*: is there nothing behind an id?"""
+    watch = _Watch(read, ended, after)
     while True:
-        told = cursor.take(read(cursor.after))
-        for event in translate(told):
-            yield event
-            if event.event in LAST:
-                return
-        if not told and over(cursor.after):
+        yield from watch.look()
+        if watch.over:
             return
-        time.sleep(cursor.pause(told))
+        time.sleep(watch.pause)
 
 
 async def afollow(
-    read: Callable[[int], Sequence[JournalEvent]], over: Callable[[int], bool], after: int
+    read: Callable[[int], Sequence[JournalEvent]], ended: Callable[[int], bool], after: int
 ) -> AsyncIterator[StreamEvent]:
     """`follow` on a loop: reading happens in a thread."""
-    cursor = _Cursor(after)
+    watch = _Watch(read, ended, after)
     while True:
-        told = cursor.take(await asyncio.to_thread(read, cursor.after))
-        for event in translate(told):
+        for event in await asyncio.to_thread(watch.look):
             yield event
-            if event.event in LAST:
-                return
-        if not told and await asyncio.to_thread(over, cursor.after):
+        if watch.over:
             return
-        await asyncio.sleep(cursor.pause(told))
+        await asyncio.sleep(watch.pause)

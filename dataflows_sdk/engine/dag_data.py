@@ -88,9 +88,12 @@ async def _effect(run: FlowRun, node: NodeSpec) -> Any:
         except TemplateError as error:
             fault = error
 
-    def call() -> Call:
+    def call(config: Mapping[str, Any]) -> Any:
+        """The function's answer, or what is to be awaited for it."""
+        if fault is not None:
+            raise fault
         info = current_step_info()
-        return Call(
+        about = Call(
             node.id,
             str(run.live.id),
             run.flow.name,
@@ -99,23 +102,12 @@ async def _effect(run: FlowRun, node: NodeSpec) -> Any:
             run.roots,
             run.engine.services,
         )
+        return function(parse_config(node.type, node.id, config), about)
 
-    if is_async(function):
+    async def call_async(config: Mapping[str, Any]) -> Any:
+        return await call(config)
 
-        async def perform(config: Mapping[str, Any]) -> Any:
-            if fault is not None:
-                raise fault
-            return await function(parse_config(node.type, node.id, config), call())
-
-        work: Any = perform
-    else:
-
-        def perform_blocking(config: Mapping[str, Any]) -> Any:
-            if fault is not None:
-                raise fault
-            return function(parse_config(node.type, node.id, config), call())
-
-        work = perform_blocking
+    work = call_async if is_async(function) else call
     return await run.verbs.run(
         node.id, work, (given,), None, retry=run.retry(node), timeout=node.timeout_seconds, item=frame
     )

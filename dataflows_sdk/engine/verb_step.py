@@ -29,8 +29,6 @@ from dataflows_sdk.errors import (
     UncertainStepError,
 )
 
-_MISSING: Any = object()
-
 
 class StepVerbs(VerbBase):
     """Steps."""
@@ -97,14 +95,12 @@ class StepVerbs(VerbBase):
                 await self.face.commit(self._failed(frame, decision.attempt, 0.0, error, None))
                 raise error
             if uncertain == "ask":
-                answer = await self._ask(frame, decision.attempt)
-                if answer is not _MISSING:
-                    return -1
+                await self._ask(frame, decision.attempt)
             return decision.attempt
         return 1
 
-    async def _ask(self, frame: Frame, attempt: int) -> Any:
-        """Somebody must say whether the uncertain step is to be run again."""
+    async def _ask(self, frame: Frame, attempt: int) -> None:
+        """Wait until somebody says whether the uncertain step is to be run again; raises if it is not."""
         message = f"resolve:{frame.key}"
         outcome = await self._await_message(frame, message, None, None, self.live.state.created.get("at"))
         if not isinstance(outcome, Take):
@@ -118,7 +114,6 @@ class StepVerbs(VerbBase):
             raise error
         note = Event("step.started", frame.key, self._head(frame, "run", attempt) + ',"resolved":"retry"}')
         await self.face.commit(Unit(self.live.head, [note], consumed=(outcome.message.id,)))
-        return _MISSING
 
     async def _attempts(
         self,
