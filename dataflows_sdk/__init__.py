@@ -25,7 +25,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention
     flows, firing flows that are saved with their versions, and their triggers at work (with approvals, lookout)
-    runs, context what users hold in their hands (with arguments, past)
+    runs, context what users hold in their hands (with arguments, past, signals)
     cli, testing  the command line; the kit for tests
 
 Importing the package loads none of the drivers; names are fetched when they are first used.
@@ -70,6 +70,13 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.inputs import ref as ref
     from dataflows_sdk.flow.inputs import value as value
     from dataflows_sdk.flow.model import FlowSpec as FlowSpec
+    from dataflows_sdk.flow.sources import Service as Service
+    from dataflows_sdk.flow.sources import TriggerSpec as TriggerSpec
+    from dataflows_sdk.flow.sources import on_event as on_event
+    from dataflows_sdk.flow.sources import on_manual as on_manual
+    from dataflows_sdk.flow.sources import on_schedule as on_schedule
+    from dataflows_sdk.flow.sources import on_service as on_service
+    from dataflows_sdk.flow.sources import on_webhook as on_webhook
     from dataflows_sdk.nodes.functions import function as function
     from dataflows_sdk.nodes.registry import Call as Call
     from dataflows_sdk.nodes.registry import node as node
@@ -80,9 +87,6 @@ if TYPE_CHECKING:
     from dataflows_sdk.runs import Runs as Runs
 
 _WHERE = {
-    "NODE_TYPES": "nodes.standard",
-    "NO_RETRY": "core.retry",
-    "REDACTOR": "core.redact",
     "Call": "nodes.registry",
     "Cancelled": "errors",
     "Context": "context",
@@ -90,7 +94,10 @@ _WHERE = {
     "Event": "engine.definitions",
     "Flow": "flow.builder",
     "FlowSpec": "flow.model",
+    "NODE_TYPES": "nodes.standard",
+    "NO_RETRY": "core.retry",
     "NonRetryableError": "errors",
+    "REDACTOR": "core.redact",
     "Redactor": "core.redact",
     "Replay": "engine.replay",
     "Retry": "core.retry",
@@ -98,12 +105,14 @@ _WHERE = {
     "Run": "runs",
     "Runs": "runs",
     "Secret": "core.redact",
+    "Service": "flow.sources",
     "Services": "nodes.services",
     "Step": "engine.step",
     "StepInfo": "engine.live",
     "StepView": "engine.timeline",
     "SyncStep": "engine.step",
     "Timeline": "engine.timeline",
+    "TriggerSpec": "flow.sources",
     "Workflow": "engine.definitions",
     "connect": "context",
     "current_step": "engine.live:current_step_info",
@@ -112,6 +121,11 @@ _WHERE = {
     "errors": "errors:",
     "function": "nodes.functions",
     "node": "nodes.registry",
+    "on_event": "flow.sources",
+    "on_manual": "flow.sources",
+    "on_schedule": "flow.sources",
+    "on_service": "flow.sources",
+    "on_webhook": "flow.sources",
     "ref": "flow.inputs",
     "register_type": "core.codec_types:register_type",
     "value": "flow.inputs",
@@ -137,12 +151,14 @@ __all__ = [
     "Run",
     "Runs",
     "Secret",
+    "Service",
     "Services",
     "Step",
     "StepInfo",
     "StepView",
     "SyncStep",
     "Timeline",
+    "TriggerSpec",
     "Workflow",
     "connect",
     "current_step",
@@ -152,6 +168,11 @@ __all__ = [
     "flow",
     "function",
     "node",
+    "on_event",
+    "on_manual",
+    "on_schedule",
+    "on_service",
+    "on_webhook",
     "ref",
     "register_type",
     "value",

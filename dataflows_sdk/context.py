@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from dataflows_sdk.arguments import check_event_name, check_key, check_statuses, moment_or_ago
+from dataflows_sdk.arguments import check_key, check_statuses, moment_or_ago
 from dataflows_sdk.core.clock import Clock, SystemClock
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.codec_read import Reader as ValueReader
 from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.core.codec_view import LenientReader
 from dataflows_sdk.core.durations import Duration, Instant, parse_duration, parse_instant
-from dataflows_sdk.core.ids import new_uuid, parse_id
+from dataflows_sdk.core.ids import parse_id
 from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.desks import Desks, weakly
 from dataflows_sdk.engine import claims
@@ -29,11 +29,11 @@ from dataflows_sdk.engine.forking import fork_run
 from dataflows_sdk.engine.outcome import Bridge, Reply
 from dataflows_sdk.engine.runner import Engine
 from dataflows_sdk.engine.starting import Started, start_run, start_runs
-from dataflows_sdk.engine.units import Broadcast, Message, Unit
 from dataflows_sdk.engine.values import Values
-from dataflows_sdk.errors import DefinitionError, QueryError, RunFinishedError, RunNotFoundError
+from dataflows_sdk.errors import DefinitionError, QueryError, RunNotFoundError
 from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
+from dataflows_sdk.signals import Signals
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Retention
@@ -61,6 +61,7 @@ def connect(
     redactor: Redactor | None = None,
     always_replay: bool = False,
     services: Services | None = None,
+    triggers: bool = True,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -80,6 +81,7 @@ def connect(
         redactor: which secrets to mask; by default the process-wide one.
         always_replay: rebuild every run from its journal after every step, for tests.
         services: what the nodes of flows may reach: mail, addresses, environment variables.
+        triggers: whether this process, if it works, also looks after schedules and emitted events.
 
     Raises:
         StoreUnavailableError: nobody answers at *url*.
@@ -109,6 +111,7 @@ def connect(
             redactor=redactor,
             always_replay=always_replay,
             services=services,
+            triggers=triggers,
         )
     except BaseException:
         if server is not None:
@@ -116,7 +119,7 @@ def connect(
         raise
 
 
-class Context(Desks):
+class Context(Desks, Signals):
     """Runs, events and their past on one database. Made by `connect`; usable from any thread.
 
     ``with df.connect() as ctx:`` closes it at the end; otherwise the process's end does. Runs that are under way are
@@ -140,6 +143,7 @@ class Context(Desks):
         redactor: Redactor | None,
         always_replay: bool,
         services: Services | None,
+        triggers: bool,
     ) -> None:
         self._server = server
         self._database = database
@@ -176,7 +180,7 @@ class Context(Desks):
         self._retention = Retention(database, retention, self._engine)
         self._retention.start(work)
         self._lookout = Lookout(self)
-        if work:
+        if work and triggers:
             self._lookout.start()
         self._lens: Lens | None = None
         self._lens_lock = threading.Lock()
@@ -382,78 +386,7 @@ class Context(Desks):
         """The workflows that this process knows."""
         return list(self._catalog)
 
-    # --- events and cancels ------------------------------------------------------------------------------
-
-    def send_event(
-        self, run: Run | str | UUID, name: str, payload: Any = None, *, dedupe_key: str | None = None
-    ) -> None:
-        """Send an event to a run: it takes it at its next wait for that name, or at one it is already in.
-
-        Args:
-            dedupe_key: sending twice with the same key counts once.
-
-        Raises:
-            RunNotFoundError: there is no such run.
-            RunFinishedError: it is already over.
-        """
-        check_event_name(name)
-        target = _id_of(run)
-        encoded = self._engine.values.encode(payload, f"payload of event {name!r}")
-        self._send(Message(target, "event", name, encoded.text, dedupe_key or str(new_uuid())), encoded.blobs)
-
-    def _send(self, message: Message, blobs: tuple[Any, ...] = ()) -> None:
-        unit = Unit(messages=(message,), blobs=blobs)
-
-        async def commit() -> None:
-            await self._engine.face.commit(unit)
-
-        self._engine.ask(commit())
-        status = unit.delivered[0] if unit.delivered else "running"
-        if status is None:
-            raise RunNotFoundError(f"there is no run {message.run}; ctx.runs() lists those that exist")
-        if status in ("succeeded", "failed", "cancelled"):
-            raise RunFinishedError(f"run {message.run} is already over ({status}); it takes no {message.kind}")
-
-    def emit(self, name: str, payload: Any = None, *, id: str | UUID | None = None) -> None:
-        """Send an event to every run that waits for *name* now, or comes to such a wait later and began before.
-
-        Args:
-            id: emitting twice with the same id counts once.
-        """
-        check_event_name(name)
-        encoded = self._engine.values.encode(payload, f"payload of event {name!r}")
-        broadcast = Broadcast(new_uuid() if id is None else parse_id(id), name, encoded.text)
-
-        async def commit() -> None:
-            await self._engine.face.commit(Unit(broadcasts=(broadcast,), blobs=encoded.blobs))
-
-        self._engine.ask(commit())
-
-    def cancel(self, run: Run | str | UUID, reason: str = "") -> None:
-        """Ask for a run's end. It comes at its next step or wait; compensations run before it is over.
-
-        Raises:
-            RunNotFoundError, RunFinishedError.
-        """
-        target = _id_of(run)
-        payload = json.dumps({"reason": self._redactor.redact_text(reason)})
-        self._send(Message(target, "cancel", "cancel", payload, "cancel:request"))
-        self._cancel_idle(target)
-
-    def _cancel_idle(self, target: UUID) -> None:
-        """A run that sleeps, has nothing to undo, and whose code this process does not have is ended here and now.
-
-        Where the code is known it is woken instead, so that it sees the cancel at its wait.
-        """
-        state = Run(self, target).state()
-        if self._works and self._knows(state.workflow):
-            return
-        needs_code = any(record.data.get("undo") for record in state.steps.values()) or any(
-            record.op == "child" and record.state == "waiting" for record in state.steps.values()
-        )
-        if state.status == "running" or needs_code:
-            return
-        self._engine.ask(claims.cancel_without_code(self._engine, target))
+    # --- another try --------------------------------------------------------------------------------------
 
     def _resume(self, run: Run, version: str) -> None:
         if version not in ("current", "recorded"):
@@ -593,7 +526,3 @@ def _fill(future: asyncio.Future[Any], result: Any, error: BaseException | None)
             future.set_result(result)
         else:
             future.set_exception(error)
-
-
-def _id_of(run: Run | str | UUID) -> UUID:
-    return run._id if isinstance(run, Run) else parse_id(run)

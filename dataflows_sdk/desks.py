@@ -35,13 +35,17 @@ class Desks:
 
     @cached_property
     def triggers(self) -> Triggers:
-        """What starts runs of active flows: schedules and webhooks."""
+        """What starts runs: schedules, webhooks, events; of flows, of workflows in code, and made by hand."""
         from dataflows_sdk.firing import Triggers
 
         return Triggers(self._whole)
 
     def _triggers_changed(self, saved: SavedFlow) -> None:
         self.triggers.sync(saved)
+
+    def _code_names(self) -> list[str]:
+        """The workflows in code that this process can begin."""
+        return [each.name for each in self._catalog if each.kind == "code"]
 
     def _catalog_take(self, flow: Flow) -> None:
         """Know a flow's content from now on, unless it is known already."""

@@ -33,6 +33,7 @@ What a user may catch::
     ├── WorkflowNotFoundError            the database names a workflow that this process does not have
     ├── FlowNotFoundError                no saved flow, or no version of it, of that name or number
     ├── FlowNotActiveError               a saved flow that is not active takes no runs
+    ├── TriggerNotFoundError             no trigger of that id
     ├── WebhookNotFoundError             no active flow has a webhook of that token
     ├── WebhookRefusedError              the signature of a call is wrong
     ├── WebhookBodyError                 the body of a call is not what it says it is, or too large
@@ -339,6 +340,10 @@ class FlowNotActiveError(DataflowsError):
 
 class FlowStatusError(DataflowsError):
     """The flow cannot change its status in that way."""
+
+
+class TriggerNotFoundError(DataflowsError):
+    """There is no such trigger."""
 
 
 class WebhookNotFoundError(DataflowsError):

@@ -372,7 +372,7 @@ class Flows:
         if not self._context._read("flows", "delete", (saved.id, now)):
             raise FlowNotFoundError(f"flow {saved.name!r} was deleted already")
         saved.status = "archived"
-        self._context._triggers_changed(saved)
+        self._context.triggers.forget(saved)
 
 
 def _version(row: Sequence[Any]) -> FlowVersion:

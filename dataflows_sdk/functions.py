@@ -10,8 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows_sdk.errors import NonRetryableError
-from dataflows_sdk.flow.builder import flow
-from dataflows_sdk.nodes.functions import FunctionRegistry, FunctionVersion
+from dataflows_sdk.nodes.functions import FunctionRegistry, FunctionVersion, calling
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
@@ -64,8 +63,7 @@ class Functions:
 
     def start(self, slug: str, input: Any = None) -> Run:
         """Call a function, as a run of its own: durable, and to be seen afterwards."""
-        made = flow(f"function {slug}").on_manual().function("call", slug, input="{{trigger}}")
-        return self._context.start(made, input)
+        return self._context.start(calling(slug), input)
 
     def invoke(self, slug: str, input: Any = None, *, timeout: Duration | None = None) -> Any:
         """Call a function and wait for its value; `start` and ``result``."""

@@ -56,14 +56,20 @@ class Lookout:
             del context
 
     def _look(self, context: Context) -> None:
-        changed_at, next_at, emitted = context._read("triggers", "pulse")[0]
+        triggers = context.triggers
+        triggers.declare()
+        changed_at, next_at, emitted, resume_at = context._read("triggers", "pulse")[0]
         if changed_at is not None and changed_at != self._learnt:
-            context.triggers.refresh()
+            triggers.refresh()
             self._learnt = changed_at
-        while next_at is not None and next_at <= context._engine.clock.now() and not self._stop.is_set():
-            if not context.triggers.tick():
+        if emitted:
+            triggers.hear()
+        while not self._stop.is_set() and _is_due(context, next_at, resume_at):
+            if not triggers.tick():
                 break
-            next_at = context._read("triggers", "pulse")[0][1]
-        while emitted and not self._stop.is_set():
-            context.triggers.hear()
-            emitted = context._read("triggers", "pulse")[0][2]
+            _, next_at, _, resume_at = context._read("triggers", "pulse")[0]
+
+
+def _is_due(context: Context, *moments: datetime | None) -> bool:
+    now = context._engine.clock.now()
+    return any(moment is not None and moment <= now for moment in moments)

@@ -252,6 +252,12 @@ class Catalog:
         self._current: dict[str, Workflow] = {}
         self._versions: dict[tuple[str, str], Workflow] = {}
         self._listeners: list[Callable[[], None]] = []
+        self._added = 0
+
+    @property
+    def generation(self) -> int:
+        """A number that grows whenever a workflow is added here or in the parent."""
+        return self._added + (self._parent.generation if self._parent is not None else 0)
 
     def add(self, workflow: Workflow) -> None:
         """Register; the same function defined again is a new version."""
@@ -264,6 +270,7 @@ class Catalog:
                 )
             self._current[workflow.name] = workflow
             self._versions[workflow.name, workflow.version] = workflow
+            self._added += 1
             listeners = list(self._listeners)
         for listener in listeners:
             listener()
@@ -340,7 +347,8 @@ def workflow(
     Args:
         name: unique and stable: runs find their code by it.
         fn: ``async def`` or ``def``, with the parameters ``event`` and ``step`` (either may be left out).
-        trigger: what starts it, besides ``ctx.start``.
+        trigger: what starts it, besides ``ctx.start``: ``df.on_schedule("0 9 * * *")``, `on_event`, `on_webhook`,
+            `on_service`, or several in a list. Every context that works looks after it.
 
     Raises:
         DefinitionError: a bad name or signature.

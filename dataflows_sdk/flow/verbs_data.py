@@ -67,8 +67,14 @@ class DataVerbs(Verbs):
         return self.on("manual", id=id, **_given({"input_schema": schema}))
 
     def on_event(self, event: str, *, where: Conditions | None = None, id: str | None = None) -> Self:
-        """Start when an event of that name is emitted, if its payload fits."""
+        """Start when an event of that name, or of a pattern such as ``order.*``, is emitted, if its payload fits."""
         return self.on("event", id=id, **_given({"event": event, "conditions": _conditions(where)}))
+
+    def on_service(self, service: str, event: str, *, where: Conditions | None = None, id: str | None = None) -> Self:
+        """Start when a service tells that something happened, if its payload fits."""
+        return self.on(
+            "service", id=id, **_given({"service": service, "event": event, "conditions": _conditions(where)})
+        )
 
     def on_integration(self, connection: str, event: str, *, id: str | None = None, **config: Any) -> Self:
         """Start when something happens at a connected service."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dataflows_sdk.errors import DefinitionError, NonRetryableError
+from dataflows_sdk.flow.builder import Flow, flow
 from dataflows_sdk.flow.names import near_misses
 from dataflows_sdk.flow.source import source_of, source_sha
 from dataflows_sdk.nodes.snippets import SnippetRunner
@@ -184,6 +185,11 @@ class FunctionRegistry:
         versions[info.version] = info
         self._versions[info.slug] = versions
         return info
+
+
+def calling(slug: str) -> Flow:
+    """A flow that does nothing but call a function with what it is given."""
+    return flow(f"function {slug}").on_manual().function("call", slug, input="{{trigger}}")
 
 
 #: The functions of this process that `function` declared.

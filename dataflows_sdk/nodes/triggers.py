@@ -83,7 +83,17 @@ class IntegrationTrigger(Config):
 class EventTrigger(Config):
     """Somebody emits an event: ``ctx.emit("order.paid", {...})``, or ``step.emit`` in another workflow."""
 
-    event: str = Field(min_length=1, description="its name")
+    event: str = Field(
+        min_length=1, description="its name, or a pattern: `order.*` is one more word, `order.>` one or more"
+    )
+    conditions: Any = Field(default=None, description="on its payload")
+
+
+class ServiceTrigger(Config):
+    """A service told that something happened: ``ctx.triggers.receive("shopify", "order.created", {...})``."""
+
+    service: str = Field(min_length=1, description="which one")
+    event: str = Field(min_length=1, description="its name for it, or a pattern as for events")
     conditions: Any = Field(default=None, description="on its payload")
 
 
@@ -196,6 +206,15 @@ register(
         "An event of that name was emitted, in code: `ctx.emit`, `step.emit`.",
         "trigger",
         example={"event": "order.paid", "conditions": [{"field": "amount", "op": "gt", "value": 100}]},
+        output="the payload of the event",
+    )
+)
+register(
+    NodeType(
+        NodeKind("trigger_service", "trigger: service", trigger=True, config=ServiceTrigger, check=_check_record),
+        "A service told that something happened, by `ctx.triggers.receive`.",
+        "trigger",
+        example={"service": "shopify", "event": "order.created"},
         output="the payload of the event",
     )
 )

@@ -585,3 +585,16 @@ def test_secrets_do_not_reach_the_journal(make_ctx: MakeContext) -> None:
     shown = [journal[0], str(caught.value), repr(run.timeline()), repr(run.explain()), str(run.error)]
     assert not [text for text in shown if token in text]
     assert "***" in journal[0]
+
+
+def test_an_event_that_arrived_may_be_sent_again_when_the_run_is_over(ctx: Context) -> None:
+    def waits(event: Any, step: Any) -> Any:
+        return step.wait_for_event("go")
+
+    run = ctx.start(declare(waits))
+    run.send_event("go", 1, dedupe_key="click-1")
+    assert run.result("20s") == 1
+    run.send_event("go", 1, dedupe_key="click-1")
+    for key in (None, "click-2"):
+        with pytest.raises(RunFinishedError):
+            run.send_event("go", 2, dedupe_key=key)

@@ -56,7 +56,7 @@ def token_of(ctx: df.Context, name: str = "push") -> str:
 
 def test_a_schedule_fires_once_however_often_and_by_whom_it_is_looked_at(make_ctx: MakeContext) -> None:
     clock = VirtualClock()
-    ctxs = [make_ctx(clock=clock) for _ in range(3)]
+    ctxs = [make_ctx(clock=clock, triggers=False) for _ in range(3)]
     ctxs[0].flows.save(on_schedule("*/5 * * * *", catchup="all")).activate()
     start = clock.now()
     clock.advance("16m")
@@ -77,7 +77,7 @@ def test_a_schedule_fires_once_however_often_and_by_whom_it_is_looked_at(make_ct
 
 def test_missed_times_are_caught_up_as_asked(make_ctx: MakeContext) -> None:
     clock = VirtualClock()
-    ctx = make_ctx(clock=clock)
+    ctx = make_ctx(clock=clock, triggers=False)
     for catchup in ("one", "all", "skip"):
         flow = df.flow(catchup).on_schedule(every="1h", id="cron", catchup=catchup).delay("d", "0s")
         ctx.flows.save(flow).activate()
@@ -90,7 +90,7 @@ def test_missed_times_are_caught_up_as_asked(make_ctx: MakeContext) -> None:
 
 def test_pausing_turns_triggers_off_and_does_not_catch_up(make_ctx: MakeContext) -> None:
     clock = VirtualClock()
-    ctx = make_ctx(clock=clock)
+    ctx = make_ctx(clock=clock, triggers=False)
     saved = ctx.flows.save(on_schedule("0 * * * *", catchup="all")).activate()
     saved.pause()
     clock.advance("5h")
@@ -109,7 +109,7 @@ def test_pausing_turns_triggers_off_and_does_not_catch_up(make_ctx: MakeContext)
 )
 def test_what_if_the_run_before_is_still_going(make_ctx: MakeContext, overlap: str, alive: int, begun: int) -> None:
     clock = VirtualClock()
-    ctx = make_ctx(clock=clock)
+    ctx = make_ctx(clock=clock, triggers=False)
     flow = df.flow("slow").on_schedule(every="1h", id="cron", overlap=overlap).approval("ask", "?")
     ctx.flows.save(flow).activate()
     clock.advance("1h")
@@ -132,7 +132,7 @@ def test_what_if_the_run_before_is_still_going(make_ctx: MakeContext, overlap: s
 
 def test_a_backfill_runs_each_time_once(make_ctx: MakeContext) -> None:
     clock = VirtualClock()
-    ctx = make_ctx(clock=clock)
+    ctx = make_ctx(clock=clock, triggers=False)
     saved = ctx.flows.save(on_schedule(tz="Europe/Berlin")).activate()
     start, end = datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 3, 31, tzinfo=UTC)
     first = ctx.triggers.backfill(saved, start, end)
@@ -143,7 +143,7 @@ def test_a_backfill_runs_each_time_once(make_ctx: MakeContext) -> None:
 
 
 def test_the_next_times_are_shown(make_ctx: MakeContext) -> None:
-    ctx = make_ctx(clock=VirtualClock())
+    ctx = make_ctx(clock=VirtualClock(), triggers=False)
     shown = ctx.triggers.preview(on_schedule(tz="America/New_York"), 3)
     assert len(shown) == 3
     assert {firing.local.hour for firing in shown} == {9}
@@ -245,7 +245,7 @@ def test_secrets_do_not_reach_the_run(make_ctx: MakeContext) -> None:
 
 def test_too_many_calls_are_told_when_to_come_again(make_ctx: MakeContext) -> None:
     clock = VirtualClock()
-    ctx = make_ctx(clock=clock)
+    ctx = make_ctx(clock=clock, triggers=False)
     ctx.flows.save(github(rate_limit={"rate": 2, "per_seconds": 60, "burst": 2})).activate()
     token = token_of(ctx)
     for number in range(2):
@@ -332,13 +332,13 @@ def test_the_background_hears_what_another_workflow_emits(make_ctx: MakeContext)
 
 
 def test_more_events_than_a_page_holds(make_ctx: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataflows_sdk.firing._PAGE", 3)
+    monkeypatch.setattr("dataflows_sdk.firing.heard._PAGE", 3)
     ctx = make_ctx()
     ctx.flows.save(paid()).activate()
     for number in range(10):
         ctx.emit("order.paid", {"id": number, "amount": 200})
     ctx.triggers.hear()
     assert wait_until(lambda: len(ctx.runs(workflow="paid", limit=50)) == 10, "all were heard")
-    ctx.triggers._heard.clear()  # as another process would
+    ctx.triggers._ear._heard.clear()  # as another process would
     assert ctx.triggers.hear() == 0
     assert len(ctx.runs(workflow="paid", limit=50)) == 10

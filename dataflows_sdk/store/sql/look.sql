@@ -47,6 +47,10 @@ select hash, kind, created_at from dataflows.version where workflow = $1 order b
 -- $1 run
 select id, kind, name, payload::text, at, consumed from dataflows.message where run = $1 order by id;
 
+-- name: has_message
+-- $1 run $2 dedupe
+select 1 from dataflows.message m where m.run = $1::uuid and m.dedupe = $2;
+
 -- name: outcome
 -- $1 run
 select r.status, e.data::text from dataflows.run r join dataflows.event e on e.run = r.id and e.seq = r.last_seq

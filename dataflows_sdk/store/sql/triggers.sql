@@ -1,39 +1,102 @@
--- Triggers of saved flows: when they fire, and by which address.
+-- Triggers: of saved flows, of workflows in code, made by hand; when they fire, and by which address.
 
--- name: of_flow
--- $1 flow
-select t.id, t.flow, t.node, t.type, t.config::text, t.token, t.enabled, t.next_at, t.last_at, t.bucket::text
-from dataflows.trigger t where t.flow = $1::uuid order by t.node;
+-- name: list
+-- $1 flow $2 workflow $3 function $4 id; null for any
+select t.id, t.flow, t.node, t.type, t.config::text, t.token, t.enabled, t.next_at, t.last_at, t.resume_at, t.origin,
+       coalesce(t.workflow, f.name), t.function
+from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
+where ($1::uuid is null or t.flow = $1::uuid) and ($2::text is null or coalesce(t.workflow, f.name) = $2::text)
+  and ($3::text is null or t.function = $3::text) and ($4::uuid is null or t.id = $4::uuid)
+order by t.created_at, t.node, t.id;
 
 -- name: put
--- $1 id $2 flow $3 node $4 type $5 config $6 token $7 next_at $8 now
+-- $1 id $2 flow $3 node $4 type $5 config $6 token $7 next_at $8 now $9 topic
 -- A node keeps its id, its address and what it fired last; a schedule that changed begins anew.
-insert into dataflows.trigger (id, flow, node, type, config, token, enabled, next_at, last_at, since, created_at)
-values ($1::uuid, $2::uuid, $3, $4, $5::json, $6, true, $7::timestamptz, $8::timestamptz, $8::timestamptz, $8::timestamptz)
+insert into dataflows.trigger (id, flow, node, type, config, token, enabled, next_at, last_at, since, created_at, topic)
+values ($1::uuid, $2::uuid, $3, $4, $5::json, $6, true, $7::timestamptz, $8::timestamptz, $8::timestamptz,
+        $8::timestamptz, $9)
 on conflict (flow, node) do update
 set type = excluded.type, config = excluded.config, token = coalesce(trigger.token, excluded.token), enabled = true,
+    topic = excluded.topic,
     next_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.next_at
                    else excluded.next_at end,
     last_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.last_at
                    else excluded.last_at end,
-    since = case when trigger.enabled then trigger.since else excluded.since end;
+    since = case when trigger.enabled then trigger.since else excluded.since end,
+    heard = case when trigger.enabled and trigger.topic is not distinct from excluded.topic then trigger.heard
+                 else excluded.heard end;
+
+-- name: put_code
+-- $1 id $2 workflow $3 node $4 type $5 config $6 token $7 next_at $8 now $9 topic
+-- As `put`, for a workflow in code.
+insert into dataflows.trigger (id, workflow, node, type, config, token, enabled, next_at, last_at, since, created_at,
+                               topic, origin)
+values ($1::uuid, $2, $3, $4, $5::json, $6, true, $7::timestamptz, $8::timestamptz, $8::timestamptz, $8::timestamptz,
+        $9, 'code')
+on conflict (workflow, node) where origin = 'code' do update
+set type = excluded.type, config = excluded.config, token = coalesce(trigger.token, excluded.token), enabled = true,
+    topic = excluded.topic,
+    next_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.next_at
+                   else excluded.next_at end,
+    last_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.last_at
+                   else excluded.last_at end,
+    since = case when trigger.enabled then trigger.since else excluded.since end,
+    heard = case when trigger.enabled and trigger.topic is not distinct from excluded.topic then trigger.heard
+                 else excluded.heard end;
+
+-- name: create
+-- $1 id $2 flow $3 workflow $4 function $5 type $6 config $7 token $8 next_at $9 now $10 topic $11 enabled
+insert into dataflows.trigger (id, flow, workflow, function, node, type, config, token, enabled, next_at, last_at, since,
+                               created_at, topic, origin)
+values ($1::uuid, $2::uuid, $3, $4, $1::text, $5, $6::json, $7, $11::boolean, $8::timestamptz, $9::timestamptz,
+        $9::timestamptz, $9::timestamptz, $10, 'hand');
 
 -- name: turn_off
 -- $1 flow $2 node[] that stay
-update dataflows.trigger set enabled = false, next_at = null where flow = $1::uuid and node <> all($2::text[]);
+update dataflows.trigger set enabled = false, next_at = null
+where flow = $1::uuid and origin = 'flow' and node <> all($2::text[]);
+
+-- name: turn_off_code
+-- $1 workflow $2 node[] that stay
+update dataflows.trigger set enabled = false, next_at = null
+where workflow = $1 and origin = 'code' and enabled and node <> all($2::text[]);
+
+-- name: switch
+-- $1 id $2 enabled $3 next_at $4 now
+-- What was missed while it was off is not caught up.
+update dataflows.trigger
+set enabled = $2::boolean, next_at = $3::timestamptz,
+    last_at = case when $2::boolean and not enabled then $4::timestamptz else last_at end,
+    since = case when $2::boolean and not enabled then $4::timestamptz else since end,
+    heard = case when $2::boolean and not enabled then pg_current_xact_id() else heard end
+where id = $1::uuid and origin = 'hand' returning id;
+
+-- name: delete
+-- $1 id
+with gone as (delete from dataflows.trigger where id = $1::uuid and origin = 'hand' returning id),
+     rest as (delete from dataflows.deferred d using gone g where d.trigger = g.id)
+select id from gone;
+
+-- name: forget_deferred
+-- $1 flow
+-- A flow that is deleted begins nothing any more.
+delete from dataflows.deferred d using dataflows.trigger t where t.id = d.trigger and t.flow = $1::uuid;
 
 -- name: by_token
 -- $1 token
-select t.id, t.flow, t.node, t.type, t.config::text, f.name, f.status, f.version
-from dataflows.trigger t join dataflows.flow f on f.id = t.flow
-where t.token = $1 and t.enabled and f.deleted_at is null;
+select t.id, t.type, t.node, t.origin, t.config::text, t.flow, coalesce(t.workflow, f.name), f.version, t.function,
+       t.last_at, t.resume_at
+from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
+where t.token = $1 and t.enabled and (t.flow is null or (f.status = 'active' and f.deleted_at is null));
 
 -- name: due
--- $1 now $2 limit
+-- $1 now $2 limit $3 workflow[] in code that this process knows
 -- Locked, so that of any number of processes one computes a firing; the run's key makes it happen once in any case.
-select t.id, t.flow, t.node, t.config::text, t.last_at, f.name, f.version
-from dataflows.trigger t join dataflows.flow f on f.id = t.flow
-where t.enabled and t.next_at <= $1::timestamptz and f.status = 'active' and f.deleted_at is null
+select t.id, t.type, t.node, t.origin, t.config::text, t.flow, coalesce(t.workflow, f.name), f.version, t.function,
+       t.last_at, t.resume_at
+from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
+where t.enabled and t.next_at <= $1::timestamptz and (t.workflow is null or t.workflow = any($3::text[]))
+  and (t.flow is null or (f.status = 'active' and f.deleted_at is null))
 order by t.next_at limit $2
 for update of t skip locked;
 
@@ -61,21 +124,112 @@ order by r.id;
 -- Is there anything to look after?
 select (select max(f.updated_at) from dataflows.flow f),
        (select min(t.next_at) from dataflows.trigger t where t.enabled and t.next_at is not null),
-       exists (select 1 from dataflows.trigger t join dataflows.broadcast b on b.name = t.config ->> 'event'
-               where t.enabled and t.type = 'trigger_event' and b.at > t.last_at);
+       exists (select 1 from dataflows.trigger t join dataflows.broadcast b on b.name = t.topic and b.xid >= t.heard
+               where t.enabled and t.topic is not null)
+       or exists (select 1 from dataflows.trigger t join dataflows.broadcast b on b.xid >= t.heard
+                  where t.enabled and t.topic ~ '(^|\.)(\*(\.|$)|>$)' and dataflows.subject_matches(t.topic, b.name))
+       or exists (select 1 from dataflows.trigger t
+                  where t.enabled and t.topic is not null and t.heard > pg_snapshot_xmax(pg_current_snapshot())),
+       (select min(t.resume_at) from dataflows.trigger t where t.enabled and t.resume_at is not null);
+
+-- name: horizon
+-- Every transaction before the first of these is over; is there a trigger that heard of one which has not begun yet?
+-- Then this database was restored into a server that counts from anew.
+select pg_snapshot_xmin(pg_current_snapshot())::text,
+       exists (select 1 from dataflows.trigger t
+               where t.topic is not null and t.heard > pg_snapshot_xmax(pg_current_snapshot()));
+
+-- name: rebase
+-- What some trigger has not heard counts as emitted now, everything else as emitted long ago.
+with events as (
+    update dataflows.broadcast b
+    set xid = case when exists (select 1 from dataflows.trigger t where t.topic is not null and t.heard <= b.xid)
+              then pg_current_xact_id() else '0'::xid8 end
+    where b.xid > pg_snapshot_xmax(pg_current_snapshot())
+)
+update dataflows.trigger t set heard = pg_current_xact_id()
+where t.heard > pg_snapshot_xmax(pg_current_snapshot());
 
 -- name: listening
--- $1 limit
--- Triggers whose event was emitted since they fired last; locked like `due`.
-select t.id, t.flow, t.node, t.config::text, t.last_at, t.since, f.name, f.version
-from dataflows.trigger t join dataflows.flow f on f.id = t.flow
-where t.enabled and t.type = 'trigger_event' and f.status = 'active' and f.deleted_at is null
-  and exists (select 1 from dataflows.broadcast b where b.name = t.config ->> 'event' and b.at > t.last_at)
+-- $1 limit $2 workflow[] in code that this process knows
+-- Triggers with events that they may not have heard, those first that looked least lately; locked like `due`.
+select t.id, t.type, t.node, t.origin, t.config::text, t.flow, coalesce(t.workflow, f.name), f.version, t.function,
+       t.last_at, t.resume_at, t.topic, t.heard::text
+from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
+where t.enabled and t.topic is not null and (t.workflow is null or t.workflow = any($2::text[]))
+  and (t.flow is null or (f.status = 'active' and f.deleted_at is null))
+  and (exists (select 1 from dataflows.broadcast b where b.name = t.topic and b.xid >= t.heard)
+       or (t.topic ~ '(^|\.)(\*(\.|$)|>$)'
+           and exists (select 1 from dataflows.broadcast b
+                       where b.xid >= t.heard and dataflows.subject_matches(t.topic, b.name))))
 order by t.last_at limit $1
 for update of t skip locked;
 
+-- name: concerned
+-- $1 name of an event $2 workflow[] in code that this process knows
+-- Triggers that listen for it.
+select t.id, t.type, t.node, t.origin, t.config::text, t.flow, coalesce(t.workflow, f.name), f.version, t.function,
+       t.last_at, t.resume_at, t.topic
+from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
+where t.enabled and (t.topic = $1 or (t.topic ~ '(^|\.)(\*(\.|$)|>$)' and dataflows.subject_matches(t.topic, $1)))
+  and (t.workflow is null or t.workflow = any($2::text[]))
+  and (t.flow is null or (f.status = 'active' and f.deleted_at is null))
+order by t.created_at, t.id;
+
 -- name: emitted
--- $1 name $2 after this instant $3 and this id $4 limit
-select b.id, b.payload::text, b.at from dataflows.broadcast b
-where b.name = $1 and b.at >= $2::timestamptz and (b.at, b.id) > ($2::timestamptz, $3::uuid)
-order by b.at, b.id limit $4;
+-- $1 name $2 transaction $3 after this id of it $4 limit
+select b.id, b.name, b.payload::text, b.xid::text from dataflows.broadcast b
+where b.name = $1 and b.xid >= $2::text::xid8 and (b.xid, b.id) > ($2::text::xid8, $3::uuid)
+order by b.xid, b.id limit $4;
+
+-- name: emitted_like
+-- $1 pattern $2 transaction $3 after this id of it $4 limit
+select b.id, b.name, b.payload::text, b.xid::text from dataflows.broadcast b
+where b.xid >= $2::text::xid8 and (b.xid, b.id) > ($2::text::xid8, $3::uuid) and dataflows.subject_matches($1, b.name)
+order by b.xid, b.id limit $4;
+
+-- name: heard
+-- $1 trigger $2 horizon
+update dataflows.trigger set heard = $2::text::xid8, last_at = clock_timestamp() where id = $1::uuid;
+
+-- name: defer
+-- $1 trigger $2 id of the firing $3 name of its event $4 payload $5 now
+insert into dataflows.deferred (trigger, event, name, payload, at) values ($1::uuid, $2, $3, $4::json, $5::timestamptz)
+on conflict (trigger, event) do nothing;
+
+-- name: resume_at
+-- $1 trigger $2 when
+update dataflows.trigger set resume_at = coalesce(resume_at, $2::timestamptz) where id = $1::uuid;
+
+-- name: resume_at_last
+-- $1 trigger $2 when, or null
+update dataflows.trigger set resume_at = $2::timestamptz where id = $1::uuid;
+
+-- name: resuming
+-- $1 now $2 limit $3 workflow[] in code that this process knows
+select t.id, t.type, t.node, t.origin, t.config::text, t.flow, coalesce(t.workflow, f.name), f.version, t.function,
+       t.last_at, t.resume_at
+from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
+where t.enabled and t.resume_at <= $1::timestamptz and (t.workflow is null or t.workflow = any($3::text[]))
+  and (t.flow is null or (f.status = 'active' and f.deleted_at is null))
+order by t.resume_at limit $2
+for update of t skip locked;
+
+-- name: deferred
+-- $1 trigger $2 limit
+select d.event, d.name, d.payload::text from dataflows.deferred d where d.trigger = $1::uuid
+order by d.at, d.event limit $2;
+
+-- name: resumed
+-- $1 trigger $2 id of the firing
+delete from dataflows.deferred where trigger = $1::uuid and event = $2;
+
+-- name: all_deferred
+-- $1 limit
+select d.trigger, coalesce(t.workflow, f.name), t.function, d.event, d.at
+from dataflows.deferred d join dataflows.trigger t on t.id = d.trigger left join dataflows.flow f on f.id = t.flow
+order by d.at, d.event limit $1;
+
+-- name: code
+-- Workflows in code whose triggers are on.
+select distinct t.workflow from dataflows.trigger t where t.origin = 'code' and t.enabled;

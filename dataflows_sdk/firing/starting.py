@@ -1,0 +1,105 @@
+"""How a firing begins its run, or waits for room under a limit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dataflows_sdk.core.ids import new_uuid
+from dataflows_sdk.engine.definitions import Event
+from dataflows_sdk.errors import DefinitionError, InputError, ValueCodecError
+from dataflows_sdk.firing.limits import Limits
+from dataflows_sdk.firing.source import Delivery, Source, names_of
+from dataflows_sdk.nodes.functions import calling
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from dataflows_sdk.context import Context
+
+log = logging.getLogger("dataflows.triggers")
+
+_AT_ONCE = 50
+
+
+class Starter:
+    """Begins the runs of what fires."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.limits = Limits(context._database)
+        self._versions: dict[UUID, int] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, source: Source, topic: str, event_id: str, payload: Any) -> Delivery:
+        """Begin the run of a firing, unless an earlier one did.
+
+        Args:
+            topic: what the event is called; see `service_topic`.
+
+        Raises:
+            FlowNotFoundError, WorkflowNotFoundError, DefinitionError: it cannot begin.
+        """
+        if source.flow is not None:
+            self._know(source.flow, source.name, source.version)
+        target: Any = source.name if source.function is None else calling(source.function)
+        service, name = names_of(topic)
+        event = Event(payload, name, service, event_id, None, source.node)
+        run_id = new_uuid()
+        run = self._context.start(target, event, id=run_id, idempotency_key=source.key(event_id))
+        return Delivery(run, run._id == run_id, event_id)
+
+    def begin_or_defer(
+        self, connection: Connection[Any], source: Source, topic: str, event_id: str, payload: Any, now: datetime
+    ) -> Delivery | None:
+        """Begin the run of a firing if there is room; else note it, and give None.
+
+        Raises:
+            see `begin`.
+        """
+        wait = 0.0 if source.resume_at is None else -1.0  # those that wait already come first
+        if not wait:
+            wait = self.limits.take(source, event_id, now)
+        if not wait:
+            return self.begin(source, topic, event_id, payload)
+        encoded = self._context._engine.values.encode(payload, f"payload of {source}")
+        run = self._context._database.run
+        run(connection, "triggers", "defer", (source.trigger, event_id, topic, encoded.text, now))
+        run(connection, "triggers", "resume_at", (source.trigger, now + timedelta(seconds=max(wait, 0.0))))
+        return None
+
+    def resume(self, connection: Connection[Any], source: Source, now: datetime) -> int:
+        """Begin the runs of firings that waited for room, in order, as far as there is some; how many."""
+        run, begun = self._context._database.run, 0
+        waiting = run(connection, "triggers", "deferred", (source.trigger, _AT_ONCE))
+        for event_id, topic, text in waiting:
+            wait = self.limits.take(source, event_id, now)
+            if wait:
+                run(connection, "triggers", "resume_at_last", (source.trigger, now + timedelta(seconds=wait)))
+                return begun
+            payload = self._context._decode(json.loads(text), strict=True)
+            begun += self.begin_or_leave(source, topic, event_id, payload)
+            run(connection, "triggers", "resumed", (source.trigger, event_id))
+        run(connection, "triggers", "resume_at_last", (source.trigger, now if len(waiting) == _AT_ONCE else None))
+        return begun
+
+    def begin_or_leave(self, source: Source, topic: str, event_id: str, payload: Any) -> bool:
+        """Begin the run of a firing, and whether that was new; one that can never begin is told to the log."""
+        try:
+            return self.begin(source, topic, event_id, payload).created
+        except (DefinitionError, InputError, ValueCodecError) as error:
+            log.warning("%s cannot begin a run for %s: %s", source, event_id, error)
+            return False
+
+    def _know(self, flow: UUID, name: str, version: int | None) -> None:
+        with self._lock:
+            if self._versions.get(flow) == version and self._context._catalog.get(name) is not None:
+                return
+            flows = self._context.flows
+            saved = flows.get(flow)
+            flows.register(saved)
+            self._versions[flow] = saved.version
