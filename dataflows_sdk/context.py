@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -186,9 +186,18 @@ class Context(Desks, Signals):
         self._lens_lock = threading.Lock()
         self._bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
         self._closed = False
+        self._closing = []
         # The interpreter's end is a close too; the context must not be kept alive for that.
         self._finalizer = weakref.finalize(
-            self, _close, self._engine, self._executor, self._retention, self._lookout, database, server
+            self,
+            _close,
+            self._engine,
+            self._executor,
+            self._retention,
+            self._lookout,
+            self._closing,
+            database,
+            server,
         )
 
     # --- starting ----------------------------------------------------------------------------------------
@@ -507,9 +516,12 @@ def _close(
     executor: Executor,
     retention: Retention,
     lookout: Lookout,
+    closing: list[Callable[[], None]],
     database: Database,
     server: EmbeddedServer | None,
 ) -> None:
+    for each in closing:
+        each()
     lookout.stop()
     retention.stop()
     executor.stop()

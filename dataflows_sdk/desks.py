@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.builder import Flow
     from dataflows_sdk.flows import Flows, SavedFlow
     from dataflows_sdk.functions import Functions
+    from dataflows_sdk.messages import Messages
     from dataflows_sdk.nodes.functions import FunctionVersion
     from dataflows_sdk.nodes.notify import Subscription
 
@@ -25,6 +26,8 @@ class Desks:
 
     _engine: Engine
     _catalog: Catalog
+    #: called when the context is closed; none of them may keep it alive
+    _closing: list[Callable[[], None]]
 
     @cached_property
     def flows(self) -> Flows:
@@ -60,6 +63,13 @@ class Desks:
         from dataflows_sdk.approvals import Approvals
 
         return Approvals(self._whole)
+
+    @cached_property
+    def messages(self) -> Messages:
+        """Messages by subject, told to whoever listens and kept in durable streams."""
+        from dataflows_sdk.messages import Messages
+
+        return Messages(self._whole)
 
     @cached_property
     def functions(self) -> Functions:

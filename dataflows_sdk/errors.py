@@ -34,6 +34,8 @@ What a user may catch::
     ├── FlowNotFoundError                no saved flow, or no version of it, of that name or number
     ├── FlowNotActiveError               a saved flow that is not active takes no runs
     ├── TriggerNotFoundError             no trigger of that id
+    ├── StreamNotFoundError              no stream of messages of that name
+    ├── ConsumerNotFoundError            no consumer of that name at a stream
     ├── WebhookNotFoundError             no active flow has a webhook of that token
     ├── WebhookRefusedError              the signature of a call is wrong
     ├── WebhookBodyError                 the body of a call is not what it says it is, or too large
@@ -344,6 +346,14 @@ class FlowStatusError(DataflowsError):
 
 class TriggerNotFoundError(DataflowsError):
     """There is no such trigger."""
+
+
+class StreamNotFoundError(DataflowsError):
+    """There is no such stream."""
+
+
+class ConsumerNotFoundError(DataflowsError):
+    """There is no such consumer."""
 
 
 class WebhookNotFoundError(DataflowsError):

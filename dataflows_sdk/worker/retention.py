@@ -76,6 +76,10 @@ class Retention:
         if deleted or workflow is None:
             read("retention", "delete_broadcasts", (before,))
             read("retention", "delete_content")
+        if workflow is None:
+            # what is said of streams is meant to hold also where nobody publishes any more
+            while read("streams", "trim", (None, datetime.now(UTC), _BATCH)):
+                pass
         if deleted:
             detail = {"before": before.isoformat(), "workflow": workflow, "runs": deleted}
             read("retention", "note", ("purge", json.dumps(detail)))

@@ -41,24 +41,31 @@ create table dataflows.deferred (
 );
 create index deferred_at on dataflows.deferred (trigger, at, event);
 
--- Whether a subject is one of a pattern's: '*' is one token, '>' at the end is one or more.
-create function dataflows.subject_matches(pattern text, subject text) returns boolean
+-- A pattern of subjects as a regular expression: '*' is one word, '>' at the end is one or more.
+create function dataflows.subject_regex(pattern text) returns text
 language sql immutable strict parallel safe
 as $$
-    select subject ~ ('^' || regexp_replace(regexp_replace(regexp_replace(pattern,
+    select '^' || regexp_replace(regexp_replace(regexp_replace(pattern,
         '([\\.+?^$(){}|\[\]-])', '\\\1', 'g'),
         '(^|\\\.)\*(?=\\\.|$)', '\1[^.]+', 'g'),
-        '(^|\\\.)>$', '\1.+') || '$')
+        '(^|\\\.)>$', '\1.+') || '$'
 $$;
+
+-- Whether a subject is one of a pattern's.
+create function dataflows.subject_matches(pattern text, subject text) returns boolean
+language sql immutable strict parallel safe
+as $$ select subject ~ dataflows.subject_regex(pattern) $$;
 
 -- Durable streams of messages.
 create table dataflows.stream (
     name         text        primary key,
     subjects     text[]      not null,              -- patterns of what it keeps
+    regexes      text[]      not null,              -- the same, as regular expressions
     max_age      interval,
     max_messages bigint,
     max_bytes    bigint,
     seq          bigint      not null default 0,    -- of its newest message
+    bytes        bigint      not null default 0,    -- of the payloads of its messages
     created_at   timestamptz not null
 );
 
@@ -73,13 +80,13 @@ create table dataflows.stream_message (
     primary key (stream, seq)
 );
 create unique index stream_message_key on dataflows.stream_message (stream, key) where key is not null;
-create index stream_message_at on dataflows.stream_message (stream, at);
 
 -- Who reads a stream, and how far.
 create table dataflows.stream_consumer (
     stream      text        not null,
     name        text        not null,
-    filter      text        not null,
+    filter      text        not null,              -- a pattern of subjects
+    regex       text        not null,              -- the same, as a regular expression
     ack_wait    interval    not null,
     max_deliver int         not null,
     seq         bigint      not null,               -- everything up to here was handed out, or does not concern it
@@ -96,7 +103,8 @@ create table dataflows.stream_delivery (
     due_at   timestamptz,                           -- when it is handed out again; null: never, it was too often
     primary key (stream, consumer, seq)
 );
-create index stream_delivery_due on dataflows.stream_delivery (stream, consumer, due_at);
+-- The time first, so that nobody takes it for the way to one delivery.
+create index stream_delivery_due on dataflows.stream_delivery (due_at, stream, consumer);
 
 -- Messages that are too large for a notification; for a minute.
 create unlogged table dataflows.large_message (

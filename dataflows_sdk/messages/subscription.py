@@ -1,0 +1,153 @@
+"""Who listens, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from dataflows_sdk.core.subjects import matches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dataflows_sdk.core.codec import Codec
+    from dataflows_sdk.store.database import Database
+    from dataflows_sdk.store.listener import Listener
+
+CHANNEL = "dataflows_message"
+_MOST_WAITING = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message that was told while somebody listened."""
+
+    subject: str
+    payload: Any
+
+
+class Listening:
+    """What one listener has not read yet: an iterator that waits, in a blocking or an asynchronous loop.
+
+    Use it as a context manager, or `close` it. A listener that does not read keeps 10,000 messages; newer ones are
+    dropped for it, and `dropped` counts them.
+    """
+
+    def __init__(self, pattern: str, cut: int, timeout: float | None, leave: Callable[[Listening], None]) -> None:
+        self._pattern = pattern
+        self._cut = cut
+        self._timeout = timeout
+        self._leave = leave
+        self._queue: queue.Queue[Heard | None] = queue.Queue(_MOST_WAITING)
+        self._ended = threading.Event()
+        #: messages that were told while too many waited to be read
+        self.dropped = 0
+
+    def wants(self, subject: str) -> bool:
+        return matches(self._pattern, subject)
+
+    def put(self, subject: str, payload: Any) -> None:
+        """Never waits."""
+        try:
+            self._queue.put_nowait(Heard(subject[self._cut :], payload))
+        except queue.Full:
+            self.dropped += 1
+
+    def __iter__(self) -> Iterator[Heard]:
+        return self
+
+    def __next__(self) -> Heard:
+        """The next message; the iteration ends when there is none for so long, or when it is closed."""
+        if self._ended.is_set() and self._queue.empty():
+            raise StopIteration
+        try:
+            found = self._queue.get(timeout=self._timeout)
+        except queue.Empty:
+            raise StopIteration from None
+        if found is None:
+            raise StopIteration
+        return found
+
+    async def __aiter__(self) -> AsyncIterator[Heard]:
+        while (found := await asyncio.to_thread(next, self, None)) is not None:
+            yield found
+
+    def close(self) -> None:
+        """Stop listening; who waits for the next one stops waiting. Idempotent."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._leave(self)
+            with contextlib.suppress(queue.Full):  # nobody waits at a full queue
+                self._queue.put_nowait(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Hub:
+    """Everybody who listens in a context; the connection for it is made when somebody does."""
+
+    def __init__(self, database: Database, codec: Codec) -> None:
+        self._database = database
+        self._codec = codec
+        self._lock = threading.Lock()
+        self._listeners: list[Listening] = []
+        self._listener: Listener | None = None
+
+    def listen(self, pattern: str, cut: int, timeout: float | None) -> Listening:
+        """Listen to what is told from now on.
+
+        Args:
+            pattern: subjects.
+            cut: how much of their beginning is not shown.
+        """
+        listening = Listening(pattern, cut, timeout, self._leave)
+        with self._lock:
+            if self._listener is None:
+                from dataflows_sdk.store.listener import Listener
+
+                listener = Listener(self._database, CHANNEL, self._hear)
+                listener.start()
+                self._listener = listener
+            self._listeners.append(listening)
+        return listening
+
+    def _hear(self, text: str) -> None:
+        told = json.loads(text)
+        with self._lock:
+            wanting = [each for each in self._listeners if each.wants(told["s"])]
+        if not wanting:
+            return
+        if "l" in told:
+            rows = self._database.read("streams", "large", (UUID(told["l"]),))
+            if not rows:
+                return
+            payload = self._codec.decode(rows[0][0])
+        else:
+            payload = self._codec.decode(json.dumps(told["p"]))
+        for each in wanting:
+            each.put(told["s"], payload)
+
+    def _leave(self, listening: Listening) -> None:
+        with self._lock:
+            if listening in self._listeners:
+                self._listeners.remove(listening)
+
+    def close(self) -> None:
+        """End every subscription."""
+        with self._lock:
+            listeners, listener, self._listener = list(self._listeners), self._listener, None
+        for each in listeners:
+            each.close()
+        if listener is not None:
+            listener.stop()
