@@ -225,6 +225,23 @@ def test_an_event_that_is_committed_late_is_heard_all_the_same(make_ctx: MakeCon
     assert sorted(each[3] for each in results(ctx, "w")) == [1, 2, 3]
 
 
+def test_what_was_emitted_before_a_trigger_is_not_heard_though_an_older_transaction_goes_on(
+    make_ctx: MakeContext,
+) -> None:
+    ctx = make_ctx(triggers=False)
+    ctx.register(workflow("w", df.on_event("paid")))
+    with ctx._database.connection() as connection, connection.transaction():
+        connection.execute("select pg_current_xact_id()")
+        ctx.emit("paid", "before")
+        ctx.triggers.declare()
+        for number in range(3):
+            ctx.emit("paid", number)
+            assert ctx.triggers.hear() == 1
+    ctx.triggers._ear._heard.clear()
+    assert ctx.triggers.hear() == 0
+    assert sorted(each[3] for each in results(ctx, "w")) == [0, 1, 2]
+
+
 def test_what_was_not_heard_before_a_dump_is_heard_after_it_is_restored(make_ctx: MakeContext) -> None:
     ctx = make_ctx(triggers=False)
     ctx.register(workflow("w", df.on_event("paid")), workflow("v", df.on_event("pa*")))

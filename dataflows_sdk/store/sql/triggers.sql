@@ -190,7 +190,8 @@ order by b.xid, b.id limit $4;
 
 -- name: heard
 -- $1 trigger $2 horizon
-update dataflows.trigger set heard = $2::text::xid8, last_at = clock_timestamp() where id = $1::uuid;
+-- Never back: a transaction that is older than the trigger may still be under way.
+update dataflows.trigger set heard = greatest(heard, $2::text::xid8), last_at = clock_timestamp() where id = $1::uuid;
 
 -- name: defer
 -- $1 trigger $2 id of the firing $3 name of its event $4 payload $5 now
