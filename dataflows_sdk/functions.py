@@ -7,10 +7,10 @@ same slug in the database.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.errors import NonRetryableError
-from dataflows_sdk.nodes.functions import FunctionRegistry, FunctionVersion, calling
+from dataflows_sdk.nodes.functions import FunctionRegistry, FunctionVersion, SourceEngine, calling
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
@@ -28,7 +28,7 @@ class Functions:
         self,
         slug: str,
         source: str,
-        engine: Literal["quickjs", "v8", "python"] = "quickjs",
+        engine: SourceEngine = "quickjs",
         timeout_ms: int = 1_000,
         memory_mb: int = 64,
     ) -> FunctionVersion:

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from dataflows_sdk.errors import DefinitionError, NonRetryableError
 from dataflows_sdk.flow.builder import Flow, flow
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.registry import Call
 
 F = TypeVar("F", bound=Callable[..., Any])
-FunctionEngine = Literal["callable", "quickjs", "v8", "python"]
+FunctionEngine = Literal["callable", "quickjs", "v8", "node", "deno", "python", "wasmtime"]
+SourceEngine = Literal["quickjs", "v8", "node", "deno", "python", "wasmtime"]
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -85,7 +86,7 @@ class FunctionRegistry:
         self,
         slug: str,
         source: str,
-        engine: Literal["quickjs", "v8", "python"] = "quickjs",
+        engine: SourceEngine = "quickjs",
         timeout_ms: int = 1_000,
         memory_mb: int = 64,
     ) -> FunctionVersion:
@@ -98,8 +99,9 @@ class FunctionRegistry:
             DefinitionError: the slug, the engine or a limit makes no sense, or *source* is no text.
         """
         _check_slug(slug)
-        if engine not in {"quickjs", "v8", "python"}:
-            raise DefinitionError(f"function {slug!r}: engine={engine!r}: there are 'quickjs', 'v8' and 'python'")
+        if engine not in get_args(SourceEngine):
+            known = ", ".join(map(repr, get_args(SourceEngine)))
+            raise DefinitionError(f"function {slug!r}: engine={engine!r}: there are {known}")
         if not isinstance(source, str):
             raise DefinitionError(
                 f"function {slug!r}: source is a text, not {type(source).__name__}; register() takes callables"
@@ -255,12 +257,20 @@ async def _run(runner: SnippetRunner, info: FunctionVersion, input: Any) -> Any:
     assert info.source is not None
     assert info.timeout_ms is not None
     assert info.memory_mb is not None
-    python = info.engine == "python"
+    language, engine = _RUN_BY[info.engine]
     return await runner.run(
         info.source,
-        "python" if python else "javascript",
+        language,
         {"input": input},
         timeout_ms=info.timeout_ms,
         memory_mb=info.memory_mb,
-        engine="auto" if python else "v8" if info.engine == "v8" else "quickjs",
+        engine=engine,
     )
+
+
+#: language and engine as `SnippetRunner.run` takes them
+_RUN_BY: dict[str, tuple[Any, Any]] = {
+    "python": ("python", "auto"),
+    "wasmtime": ("wasm", "auto"),
+    **{engine: ("javascript", engine) for engine in ("quickjs", "v8", "node", "deno")},
+}

@@ -65,12 +65,17 @@ def timeout(timeout_ms: int) -> SnippetTimeoutError:
     )
 
 
+def memory(memory_mb: int) -> SnippetError:
+    """The error of a snippet that needed too much."""
+    return SnippetError(f"the snippet needed more than {memory_mb} MB of memory; memory_mb= gives it more", "memory")
+
+
 def _error(told: dict[str, Any], timeout_ms: int, memory_mb: int) -> Exception:
     kind, name, message = told["kind"], told.get("name", ""), told.get("message", "")
     if kind == "timeout":
         return timeout(timeout_ms)
     if kind == "memory":
-        return SnippetError(f"the snippet needed more than {memory_mb} MB of memory; memory_mb= gives it more", kind)
+        return memory(memory_mb)
     if kind == "result":
         return SnippetError(f"the snippet's result cannot be used: {message}", kind)
     if kind == "engine":

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import importlib.util
 import json
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Literal
 
-from dataflows_sdk.errors import MissingExtraError, SnippetWorkerError
+from dataflows_sdk.errors import SnippetWorkerError
+from dataflows_sdk.nodes.snippets.engines import COLD, Engine, command, environment
 from dataflows_sdk.nodes.snippets.sandbox.wire import ANSWER, REQUEST
-
-Engine = Literal["quickjs", "v8", "python"]
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 1.0
@@ -26,21 +21,6 @@ _END_SECONDS = 5.0
 _BUFFER = 1 << 20
 # what an answer may have beside its value: an error's text and stack, the log
 _BESIDE = 1 << 18
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox.child import main; main()"
-# Nothing else of the parent's environment gets in: it is where credentials live.
-_ENVIRONMENT = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "TEMP",
-    "TMP",
-    "SYSTEMROOT",
-    "LD_LIBRARY_PATH",
-)
 
 
 class WorkerEndedError(Exception):
@@ -63,36 +43,6 @@ class PoolClosedError(Exception):
     """The pool was closed before the snippet ran or while it did."""
 
 
-@functools.cache
-def require(engine: Engine) -> tuple[str, ...]:
-    """Where the engine's package lies: the workers look for nothing anywhere else.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    if engine == "python":
-        return ()
-    module = "_quickjs" if engine == "quickjs" else "py_mini_racer"
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise MissingExtraError(
-            "the package mini-racer is not installed, which has the engine 'v8': pip install 'dataflows-sdk[v8]'"
-            if engine == "v8"
-            else "the package quickjs-ng is not installed, which has the engine 'quickjs': pip install quickjs-ng"
-        )
-    file = Path(spec.origin)
-    return (str(file.parent if engine == "quickjs" else file.parents[1]),)
-
-
-def available(engine: Engine) -> bool:
-    """Whether the engine's package is installed."""
-    try:
-        require(engine)
-    except MissingExtraError:
-        return False
-    return True
-
-
 class Worker:
     """One process; it runs one snippet at a time."""
 
@@ -106,31 +56,27 @@ class Worker:
         self.idle_timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def start(cls, engine: Engine) -> Worker:
+    async def start(cls, engine: Engine, memory_mb: int) -> Worker:
         """Start a process and wait until its engine is there.
 
         Raises:
             MissingExtraError: the engine is not installed.
             SnippetWorkerError: the process does not start; the message says what it said.
         """
-        # site-packages only where the snippet may want them: looking through them takes as long as all the rest
-        flags = ("-I",) if engine == "python" else ("-I", "-S")
-        command = [sys.executable, *flags, "-c", _BOOT, str(Path(__file__).parent), engine, *require(engine)]
+        arguments = command(engine, memory_mb)
         try:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 limit=_BUFFER,
                 cwd=tempfile.gettempdir(),
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                env=environment(engine),
                 start_new_session=True,  # Ctrl-C is for the parent, which knows what to do with its workers
             )
         except (OSError, ValueError) as error:
-            raise SnippetWorkerError(
-                f"no process for snippets can be started with {sys.executable}: {error}"
-            ) from error
+            raise SnippetWorkerError(f"no process for snippets can be started with {arguments[0]}: {error}") from error
         worker = cls(process)
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -239,24 +185,24 @@ class Pool:
         Raises:
             WorkerLateError, WorkerEndedError, PoolClosedError, MissingExtraError, SnippetWorkerError.
         """
-        python = self._engine == "python"
-        async with self._worker() as worker:
+        # these have no time limit of their own: the kill is the limit, and needs no grace
+        grace = 0.0 if self._engine in ("python", "deno") else _GRACE_SECONDS
+        async with self._worker(memory_mb) as worker:
             try:
-                # Python has no time limit of its own: the kill is the limit, and needs no grace
-                return await worker.call(body, timeout_ms, memory_mb, longest, 0.0 if python else _GRACE_SECONDS)
+                return await worker.call(body, timeout_ms, memory_mb, longest, grace)
             except WorkerEndedError:
                 if self._closed:
                     raise PoolClosedError from None
                 raise
 
     @contextlib.asynccontextmanager
-    async def _worker(self) -> AsyncIterator[Worker]:
+    async def _worker(self, memory_mb: int) -> AsyncIterator[Worker]:
         self._calls += 1
         try:
             async with self._slots:
                 worker = self._warm()
                 if worker is None and not self._closed:
-                    worker = await Worker.start(self._engine)
+                    worker = await Worker.start(self._engine, memory_mb)
                 if worker is None:
                     raise PoolClosedError
                 self._busy.add(worker)
@@ -287,7 +233,7 @@ class Pool:
         return None
 
     def _keep(self, worker: Worker) -> None:
-        if self._closed or self._engine == "python" or not worker.alive:
+        if self._closed or self._engine in COLD or not worker.alive:
             self._end(worker)
             return
         self._idle.append(worker)

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-import dataflows_sdk.nodes.snippets.pool as pool_module
+import dataflows_sdk.nodes.snippets.engines as engines_module
 from dataflows_sdk.errors import (
     DefinitionError,
     MissingExtraError,
@@ -204,7 +204,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_no_worker_outlives_its_parent(kill: signal.Signals) -> None:
-    v8 = "v8" if pool_module.available("v8") else "-"
+    v8 = "v8" if engines_module.available("v8") else "-"
     parent = subprocess.Popen([sys.executable, "-c", PARENT, v8], stdout=subprocess.PIPE)
     try:
         assert parent.stdout is not None
@@ -285,7 +285,7 @@ def test_a_process_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_engine_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "require", lambda engine: ("nowhere",))
+    monkeypatch.setattr(engines_module, "require", lambda engine: ("nowhere",))
     with pytest.raises(
         SnippetWorkerError, match=r"did not start: (ModuleNotFound|Import)Error: No module named '_quickjs'"
     ):
@@ -295,21 +295,21 @@ def test_an_engine_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_missing_engine_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"_quickjs": True, "py_mini_racer": False}
-    find = pool_module.importlib.util.find_spec
+    find = engines_module.importlib.util.find_spec
     monkeypatch.setattr(
-        pool_module.importlib.util, "find_spec", lambda name: find(name) if installed.get(name, True) else None
+        engines_module.importlib.util, "find_spec", lambda name: find(name) if installed.get(name, True) else None
     )
-    pool_module.require.cache_clear()
+    engines_module.require.cache_clear()
     try:
         with pytest.raises(MissingExtraError, match=r"dataflows-sdk\[v8\]"):
             run("1", engine="v8")
         assert run("1") == 1
         installed["_quickjs"] = False
-        pool_module.require.cache_clear()
+        engines_module.require.cache_clear()
         with pytest.raises(MissingExtraError, match="quickjs-ng"):
             run("1")
     finally:
-        pool_module.require.cache_clear()
+        engines_module.require.cache_clear()
 
 
 def test_a_runner_belongs_to_its_loop() -> None:
@@ -334,8 +334,8 @@ def test_a_runner_belongs_to_its_loop() -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"code": None}, "a text, not NoneType"),
     ({"code": b"1"}, "a text, not bytes"),
-    ({"language": "ruby"}, "'javascript' or 'python'"),
-    ({"engine": "deno"}, "'auto', 'quickjs' and 'v8'"),
+    ({"language": "ruby"}, "'javascript', 'python' or 'wasm'"),
+    ({"engine": "bun"}, "'auto', 'quickjs', 'v8', 'node', 'deno'"),
     ({"language": "python", "engine": "v8"}, "is for JavaScript"),
     ({"names": {"not a name": 1}}, "no name for a variable"),
     ({"names": {1: 1}}, "no name for a variable"),

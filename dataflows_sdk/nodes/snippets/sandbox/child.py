@@ -19,6 +19,10 @@ def main() -> None:
             from .python import Python
 
             run: Engine = Python()
+        elif engine == "wasmtime":
+            from .wasm import Wasm
+
+            run = Wasm()
         else:
             from .javascript import V8, QuickJS
 

@@ -14,6 +14,7 @@
   const AsyncFunction = (async () => {}).constructor;
   const SyncFunction = Function;
   const NativeError = Error;
+  const NativeReferenceError = ReferenceError;
   const NativePromise = Promise;
   const NativeDate = Date;
   const NativeSet = Set;
@@ -213,6 +214,34 @@
     }
   }
 
+  // `await (x)` is a call of a function where `await` is only a name: no engine can tell before it runs
+  function __dataflows_awaits(code, error) {
+    return (
+      error instanceof NativeReferenceError &&
+      apply(indexOf, text(error.message), ["await"]) >= 0 &&
+      apply(indexOf, code, ["await"]) >= 0
+    );
+  }
+
+  function __dataflows_compile_async(code) {
+    lines = 2; // of the heads that the constructors write
+    try {
+      // `await something`, and nothing else
+      const alone = new AsyncFunction("return (" + code.replace(/;\s*$/, "") + "\n)" + SOURCE);
+      columns = 8;
+      return alone;
+    } catch {
+      return new AsyncFunction(code + SOURCE);
+    }
+  }
+
+  function __dataflows_name(names) {
+    for (const name of ownKeys(names)) {
+      const own = { value: names[name], writable: true, configurable: true, enumerable: true };
+      defineProperty(globalThis, name, own);
+    }
+  }
+
   function __dataflows_compile(code) {
     let first = 0;
     while (first < code.length && " \t\r\n".indexOf(code[first]) >= 0) first++;
@@ -229,13 +258,7 @@
     try {
       return new SyncFunction(code + SOURCE);
     } catch {}
-    try {
-      const alone = new AsyncFunction("return " + expression + SOURCE); // `await something`, and nothing else
-      columns = 8;
-      return alone;
-    } catch {
-      return new AsyncFunction(code + SOURCE);
-    }
+    return __dataflows_compile_async(code);
   }
 
   let answer = "";
@@ -247,16 +270,23 @@
     try {
       const { code, names } = parse(request);
       saysNull = apply(indexOf, code, ["null"]) >= 0;
-      for (const name of ownKeys(names)) {
-        const own = { value: names[name], writable: true, configurable: true, enumerable: true };
-        defineProperty(globalThis, name, own);
-      }
+      __dataflows_name(names);
+      let value;
       try {
-        run = __dataflows_compile(code);
+        try {
+          run = __dataflows_compile(code);
+        } catch (error) {
+          return __dataflows_failed("syntax", error, lines, columns);
+        }
+        value = run();
       } catch (error) {
-        return __dataflows_failed("syntax", error, lines, columns);
+        if (!__dataflows_awaits(code, error)) throw error;
+        // from the beginning, with the names as they were given
+        __dataflows_name(parse(request).names);
+        log = "";
+        columns = 0;
+        value = __dataflows_compile_async(code)();
       }
-      const value = run();
       if (!(value instanceof NativePromise)) return __dataflows_value(value);
       apply(then, value, [
         function __dataflows_kept(result) {

@@ -48,6 +48,11 @@ class Limits:
             if hasattr(resource, "RLIMIT_NPROC"):
                 _lower(resource.RLIMIT_NPROC, 0)
 
+    def small_files(self, longest: int) -> None:
+        """No file that this process writes gets longer."""
+        if sys.platform != "win32":
+            _lower(resource.RLIMIT_FSIZE, longest)
+
     @contextlib.contextmanager
     def around(self, seconds: float, memory: int) -> Iterator[None]:
         """Limits for one snippet, beside what this process has and used already."""
