@@ -171,6 +171,7 @@ class Context(Desks, Signals):
             database.close()
             raise
         self._engine.stored_function = weakly(self)
+        self._engine.kv = self.kv
         for secret in services.secrets() if services is not None else ():
             self._redactor.add(secret)
         self._works = work

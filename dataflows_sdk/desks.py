@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.builder import Flow
     from dataflows_sdk.flows import Flows, SavedFlow
     from dataflows_sdk.functions import Functions
+    from dataflows_sdk.keyvalues import KeyValues
     from dataflows_sdk.messages import Messages
     from dataflows_sdk.nodes.functions import FunctionVersion
     from dataflows_sdk.nodes.notify import Subscription
@@ -92,6 +93,13 @@ class Desks:
             if found is not None:
                 self._catalog.remember(found)
         return found if found is not None and found.portable else None
+
+    @cached_property
+    def kv(self) -> KeyValues:
+        """Small values by key, which functions read and write too."""
+        from dataflows_sdk.keyvalues import KeyValues
+
+        return KeyValues(self._whole)
 
     async def _find_function(self, slug: str) -> FunctionVersion | None:
         return await self.functions.find(slug)

@@ -96,6 +96,7 @@ class Engine:
         self.before_first_run: Callable[[], None] = lambda: None
         #: finds a function in the database, for nodes that call it
         self.stored_function: Callable[[str], Awaitable[Any]] | None = None
+        self.kv: Any = None
         #: told when there is room for one more run
         self.on_room: Callable[[], None] = lambda: None
         self._threads = threads
@@ -284,6 +285,8 @@ class Engine:
             self._services = Services()
         if self._services.stored_function is None:
             self._services.stored_function = self.stored_function
+        if self._services.kv is None:
+            self._services.kv = self.kv
         return self._services
 
     def resolve(self, workflow: Any) -> Workflow:

@@ -14,6 +14,7 @@ from dataflows_sdk.errors import DefinitionError, NonRetryableError
 from dataflows_sdk.flow.builder import Flow, flow
 from dataflows_sdk.flow.names import near_misses
 from dataflows_sdk.flow.source import source_of, source_sha
+from dataflows_sdk.nodes.host import Host
 from dataflows_sdk.nodes.snippets import SnippetRunner
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class FunctionRegistry:
         if info.engine == "callable":
             return await _call(self._callables[slug, info.version], input, call)
         if call is not None:
-            return await _run(call.services.snippets, info, input)
+            return await _run(call.services.snippets, info, input, Host(call))
         if self._runner is not None:
             return await _run(self._runner, info, input)
         async with SnippetRunner(workers=1) as runner:
@@ -253,7 +254,7 @@ async def _call(known: _Callable, input: Any, call: Call | None) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-async def _run(runner: SnippetRunner, info: FunctionVersion, input: Any) -> Any:
+async def _run(runner: SnippetRunner, info: FunctionVersion, input: Any, host: Host | None = None) -> Any:
     assert info.source is not None
     assert info.timeout_ms is not None
     assert info.memory_mb is not None
@@ -265,6 +266,7 @@ async def _run(runner: SnippetRunner, info: FunctionVersion, input: Any) -> Any:
         timeout_ms=info.timeout_ms,
         memory_mb=info.memory_mb,
         engine=engine,
+        host=host,
     )
 
 

@@ -16,6 +16,7 @@ from dataflows_sdk.nodes.notify import Notifications
 if TYPE_CHECKING:
     from dataflows_sdk.nodes.egress import EgressPolicy
     from dataflows_sdk.nodes.functions import FunctionRegistry, FunctionVersion
+    from dataflows_sdk.nodes.host import KeyValues
     from dataflows_sdk.nodes.mail import MailSettings
     from dataflows_sdk.nodes.snippets import SnippetRunner
 
@@ -40,6 +41,7 @@ class Services:
         mail_templates: mails by name: subject, body, html.
         notifications: who listens in this process.
         records, actions: how records are written and connected services called; None without these parts.
+        kv: small values by key, for functions; None without a database.
         stored_function: finds a function that was deployed into the database.
     """
 
@@ -61,6 +63,7 @@ class Services:
         self._runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, SnippetRunner] = weakref.WeakKeyDictionary()
         self.records: Callable[..., Awaitable[Any]] | None = None
         self.actions: Callable[..., Awaitable[Any]] | None = None
+        self.kv: KeyValues | None = None
         self.stored_function: Callable[[str], Awaitable[FunctionVersion | None]] | None = None
 
     def secrets(self) -> list[str]:

@@ -42,7 +42,7 @@ def test_what_cannot_be(make_ctx: MakeContext) -> None:
     with pytest.raises(DefinitionError, match="slug"):
         ctx.functions.deploy("no slug", "1")
     with pytest.raises(DefinitionError, match="engine"):
-        ctx.functions.deploy("a", "1", "wasmtime")  # type: ignore[arg-type]
+        ctx.functions.deploy("a", "1", "javy")  # type: ignore[arg-type]
     with pytest.raises(NonRetryableError, match="nobody"):
         ctx.functions.versions("nobody")
     with pytest.raises(RunFailed, match="no function 'nobody'"):

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from dataflows_sdk.errors import SnippetWorkerError
 from dataflows_sdk.nodes.snippets.engines import COLD, Engine, command, environment
@@ -19,8 +19,14 @@ _START_SECONDS = 30.0
 _GRACE_SECONDS = 1.0
 _END_SECONDS = 5.0
 _BUFFER = 1 << 20
+#: how a frame begins in which a snippet asks its host, and ends with a brace
+_CALLS = b'{"calls":'
 # what an answer may have beside its value: an error's text and stack, the log
 _BESIDE = 1 << 18
+
+
+#: gets the JSON list of what a snippet asks, and gives the JSON list of results
+Host = Callable[[bytes], Awaitable[bytes]]
 
 
 class WorkerEndedError(Exception):
@@ -101,7 +107,9 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    async def call(self, body: bytes, timeout_ms: int, memory_mb: int, longest: int, grace: float) -> bytes:
+    async def call(
+        self, body: bytes, timeout_ms: int, memory_mb: int, longest: int, grace: float, host: Host | None
+    ) -> bytes:
         """Run one snippet; whatever goes wrong, the worker is killed and of no further use.
 
         Raises:
@@ -114,7 +122,14 @@ class Worker:
                 # a closed pipe shows at once in what comes back, and says more there
                 with contextlib.suppress(ConnectionError):
                     await self._to.drain()
-                return await self._frame(longest + _BESIDE)
+                frame = await self._frame(longest + _BESIDE)
+                while host is not None and frame.startswith(_CALLS):
+                    told = await host(frame[len(_CALLS) : -1])
+                    self._to.writelines((REQUEST.pack(len(told), 0, 0, 0), told))
+                    with contextlib.suppress(ConnectionError):
+                        await self._to.drain()
+                    frame = await self._frame(longest + _BESIDE)
+                return frame
         except TimeoutError:
             self.kill()
             raise WorkerLateError from None
@@ -179,7 +194,7 @@ class Pool:
         self._calls = 0
         self._quiet = asyncio.Event()
 
-    async def call(self, body: bytes, timeout_ms: int, memory_mb: int, longest: int) -> bytes:
+    async def call(self, body: bytes, timeout_ms: int, memory_mb: int, longest: int, host: Host | None = None) -> bytes:
         """Run one snippet in a free worker, or a new one, or the next that gets free.
 
         Raises:
@@ -189,7 +204,7 @@ class Pool:
         grace = 0.0 if self._engine in ("python", "deno") else _GRACE_SECONDS
         async with self._worker(memory_mb) as worker:
             try:
-                return await worker.call(body, timeout_ms, memory_mb, longest, grace)
+                return await worker.call(body, timeout_ms, memory_mb, longest, grace, host)
             except WorkerEndedError:
                 if self._closed:
                     raise PoolClosedError from None

@@ -14,7 +14,7 @@ import pydantic_core
 from dataflows_sdk.errors import DefinitionError, SnippetError, SnippetWorkerError
 from dataflows_sdk.nodes.snippets import answers
 from dataflows_sdk.nodes.snippets.engines import COLD, Engine, available, require
-from dataflows_sdk.nodes.snippets.pool import Pool, PoolClosedError, WorkerEndedError, WorkerLateError
+from dataflows_sdk.nodes.snippets.pool import Host, Pool, PoolClosedError, WorkerEndedError, WorkerLateError
 
 _SIGNAL_OF_TIME = -24  # SIGXCPU: the process used up more processor time than the snippet may take
 #: SIGABRT and SIGTRAP, and what Windows has of them: V8 ends its process when the heap is full
@@ -85,6 +85,7 @@ class SnippetRunner:
         timeout_ms: int = 1_000,
         memory_mb: int = 64,
         engine: Literal["auto", "quickjs", "v8", "node", "deno"] = "auto",
+        host: Host | None = None,
     ) -> Any:
         """Run *code* and give its value.
 
@@ -100,6 +101,7 @@ class SnippetRunner:
             memory_mb: megabytes for the snippet's own values.
             engine: of JavaScript; ``auto`` is QuickJS, or V8 where only that is installed. ``node`` and ``deno`` are
                 programs, with a process for each snippet.
+            host: answers what the snippet asks through ``atlas``, in QuickJS and V8; without one there is none.
 
         Raises:
             SnippetError: it cannot be read, threw, needed too much memory, or gave something that is not JSON.
@@ -109,16 +111,17 @@ class SnippetRunner:
             DefinitionError: an argument makes no sense.
         """
         chosen = _engine(language, engine)
-        body = _request(code, dict(names or {}), language)
+        asks = host if chosen in ("quickjs", "v8") else None
+        body = _request(code, dict(names or {}), language, asks is not None)
         for name, value, most in (("timeout_ms", timeout_ms, 86_400_000), ("memory_mb", memory_mb, 65_536)):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise DefinitionError(f"{name}={value!r}: a whole number from 1 to {most:,} is needed")
         pool = self._pool(chosen)
-        attempts = 1 if chosen in COLD else 2
+        attempts = 1 if chosen in COLD or asks is not None else 2
         while True:
             attempts -= 1
             try:
-                answer = await pool.call(body, timeout_ms, memory_mb, self._longest)
+                answer = await pool.call(body, timeout_ms, memory_mb, self._longest, asks)
             except WorkerLateError:
                 raise answers.timeout(timeout_ms) from None
             except PoolClosedError:
@@ -180,7 +183,7 @@ def _engine(language: str, engine: str) -> Engine:
     raise DefinitionError(f"engine={engine!r}: there are 'auto', {', '.join(map(repr, _OF_JAVASCRIPT))}")
 
 
-def _request(code: str, names: dict[str, Any], language: str) -> bytes:
+def _request(code: str, names: dict[str, Any], language: str, host: bool) -> bytes:
     """The body of a request, in ASCII.
 
     Raises:
@@ -193,7 +196,8 @@ def _request(code: str, names: dict[str, Any], language: str) -> bytes:
         if not isinstance(name, str) or not name.isidentifier() or (language == "python" and keyword.iskeyword(name)):
             raise DefinitionError(f"names: {name!r} is no name for a variable")
     parts = (f"{json.dumps(name)}:{_json(name, value)}" for name, value in names.items())
-    return f'{{"code":{json.dumps(code)},"names":{{{",".join(parts)}}}}}'.encode()
+    asks = ',"host":true' if host else ""
+    return f'{{"code":{json.dumps(code)},"names":{{{",".join(parts)}}}{asks}}}'.encode()
 
 
 def _json(name: str, value: Any) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import time
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .limits import Limits
 from .wire import failure
+
+if TYPE_CHECKING:
+    from .wire import Ask
 
 _STACK = 1 << 20  # bytes; a main thread has 8 MB almost everywhere, 2 MB on Windows
 _NEVER = "it is a promise that never settles; nothing in the sandbox could wake it"
@@ -49,12 +52,12 @@ class QuickJS:
         self._context.set_max_stack_size(_STACK)
         self._step = self._context.eval(self._driver)
 
-    def __call__(self, body: bytes, seconds: float, memory: int, longest: int) -> bytes:
+    def __call__(self, body: bytes, seconds: float, memory: int, longest: int, ask: Ask) -> bytes:
         self._context.set_memory_limit(memory)
         try:
             # twice: the answer is copied out of the engine before it is measured
             with self._limits.around(seconds, 2 * memory + 4 * len(body)):
-                answer = self._run(body.decode(), seconds)
+                answer = self._run(body.decode(), seconds, ask)
                 if len(answer) > longest:
                     return _too_large(len(answer), longest)
                 encoded = answer.encode()
@@ -64,7 +67,7 @@ class QuickJS:
             return self._without_answer(str(error))
         return encoded if len(encoded) <= longest else _too_large(len(encoded), longest)
 
-    def _run(self, body: str, seconds: float) -> str:
+    def _run(self, body: str, seconds: float, ask: Ask) -> str:
         until = time.perf_counter() + seconds
         context, step = self._context, self._step
         context.set_time_limit(seconds)
@@ -77,7 +80,10 @@ class QuickJS:
             more = context.execute_pending_job()
             answer = step("")
             if not more and not answer:
-                return failure("result", _NEVER).decode()
+                calls = step("?")
+                if not calls:
+                    return failure("result", _NEVER).decode()
+                step("!" + ask(calls.encode()).decode())
         return answer
 
     @staticmethod
@@ -113,7 +119,7 @@ class V8:
         self._isolate = self._engine.MiniRacer()
         self._step = self._isolate.eval(self._driver)
 
-    def __call__(self, body: bytes, seconds: float, memory: int, longest: int) -> bytes:
+    def __call__(self, body: bytes, seconds: float, memory: int, longest: int, ask: Ask) -> bytes:
         engine, isolate, step = self._engine, self._isolate, self._step
         text = body.decode()
         with self._limits.around(seconds, 2 * memory + 4 * len(body)):
@@ -121,10 +127,17 @@ class V8:
                 isolate.set_hard_memory_limit(memory)
                 until = time.perf_counter() + seconds
                 answer = step(text, timeout_sec=seconds)
-                if not answer:  # a promise; what it waited for has run when the call was over
+                while not answer:  # a promise; what it waited for has run when the call was over
                     answer = step("", timeout_sec=max(until - time.perf_counter(), 0.001))
-                if not answer:
-                    return failure("result", _NEVER)
+                    if answer:
+                        break
+                    calls = step("?", timeout_sec=max(until - time.perf_counter(), 0.001))
+                    if not calls:
+                        return failure("result", _NEVER)
+                    told = "!" + ask(calls.encode()).decode()
+                    if time.perf_counter() >= until:
+                        return failure("timeout")
+                    step(told, timeout_sec=max(until - time.perf_counter(), 0.001))
                 if len(answer) > longest:
                     return _too_large(len(answer), longest)
                 encoded: bytes = answer.encode()

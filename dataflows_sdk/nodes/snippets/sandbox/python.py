@@ -9,10 +9,13 @@ import math
 import os
 import sys
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .limits import Limits
 from .wire import failure
+
+if TYPE_CHECKING:
+    from .wire import Ask
 
 _NAME = "<snippet>"
 _LONGEST_TEXT = 4_000
@@ -36,7 +39,7 @@ class Python:
     def prepare(self) -> None:
         """The interpreter is all there is to prepare."""
 
-    def __call__(self, body: bytes, seconds: float, memory: int, longest: int) -> bytes:
+    def __call__(self, body: bytes, seconds: float, memory: int, longest: int, _ask: Ask) -> bytes:
         printed = io.StringIO()
         sys.stdout = sys.stderr = printed
         answer: dict[str, Any]

@@ -3,6 +3,8 @@
 A request is a head of four numbers (`REQUEST`: bytes of the body, milliseconds, megabytes, longest answer in bytes)
 and a body, the JSON text ``{"code": …, "names": {…}}``. An answer is its length and a JSON text: ``{"ready": true}`` or
 ``{"failed": "why"}`` first; to a request ``{"value": …}`` or ``{"error": {"kind": …, …}}``, maybe with a ``log``.
+Before it a snippet with a host may ask: ``{"calls": [{"id": …, "name": …, "args": […]}]}``; the parent then sends a
+frame like a request, whose body is the list of results.
 """
 
 from __future__ import annotations
@@ -11,7 +13,12 @@ import _thread
 import os
 from _queue import SimpleQueue
 from struct import Struct
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Ask = Callable[[bytes], bytes]
 
 REQUEST = Struct(">IIII")
 ANSWER = Struct(">I")
@@ -26,8 +33,11 @@ class Engine(Protocol):
     def prepare(self) -> None:
         """Do what can be done before the next request, and clear away what the last one left."""
 
-    def __call__(self, body: bytes, seconds: float, memory: int, longest: int) -> bytes:
-        """Run the snippet in a body, within so many seconds and bytes; the answer's JSON."""
+    def __call__(self, body: bytes, seconds: float, memory: int, longest: int, ask: Ask, /) -> bytes:
+        """Run the snippet in a body, within so many seconds and bytes; the answer's JSON.
+
+        What it wants from the host goes through *ask*: a JSON list of calls in, one of results out.
+        """
 
 
 _Request = tuple[bytes, int, int, int]
@@ -63,10 +73,14 @@ class Wire:
             run.prepare()
             body, milliseconds, megabytes, longest = self._requests.get()
             try:
-                answer = run(body, milliseconds / 1_000, megabytes << 20, longest)
+                answer = run(body, milliseconds / 1_000, megabytes << 20, longest, self._ask)
             except Exception as error:  # noqa: BLE001 - a fault of the engine's binding is not the end of the worker
                 answer = failure("engine", f"{type(error).__name__}: {error}")
             self.send(answer)
+
+    def _ask(self, calls: bytes) -> bytes:
+        self.send(b'{"calls":' + calls + b"}")
+        return self._requests.get()[0]
 
     def _read(self) -> None:
         while True:

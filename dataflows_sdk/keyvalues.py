@@ -1,0 +1,93 @@
+"""Small values by key, for functions and for whoever wants to leave something: ``ctx.kv``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import weakref
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.errors import DefinitionError, NotSerializableError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.context import Context
+
+_LARGEST = 1024 * 1024
+_LONGEST_KEY = 500
+
+
+class KeyValues:
+    """The values of a database. The last one who sets a key wins; there is no history.
+
+    What a step sets is not undone with it, and what it gets is not recorded but as its result.
+    """
+
+    def __init__(self, context: Context) -> None:
+        # functions hold on to it; the context must not live by that
+        self._context = weakref.ref(context)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key; *default* if there is none, or it expired."""
+        rows = self._read("get", _key(key), self._now())
+        return self._whole()._decode(json.loads(rows[0][0]), strict=True) if rows else default
+
+    def set(self, key: str, value: Any, ttl: Duration | None = None) -> None:
+        """Set a key.
+
+        Args:
+            value: anything that a step could return, up to 1 MiB and without tables.
+            ttl: how long it stays; None for ever.
+
+        Raises:
+            NotSerializableError: the value cannot be kept.
+        """
+        name, life = _key(key), None if ttl is None else parse_duration(ttl)
+        if life is not None and life <= timedelta(0):
+            raise DefinitionError(f"ttl={ttl!r}: a duration above 0 is needed")
+        from dataflows_sdk.core.codec import Codec
+
+        encoded = Codec(self._whole()._types, inline_limit=_LARGEST).encode(value, f"value of {name!r}")
+        if encoded.blobs:
+            raise NotSerializableError(f"value of {name!r}: up to {_LARGEST // 1024} KiB and no tables are kept by key")
+        now = self._now()
+        self._read("set", name, encoded.text, None if life is None else now + life, now)
+
+    def delete(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+        return bool(self._read("delete", _key(key), self._now()))
+
+    def keys(self, prefix: str = "", limit: int = 1_000) -> list[str]:
+        """The keys that begin with a text, in order."""
+        return [row[0] for row in self._read("keys", prefix, self._now(), limit)]
+
+    async def aget(self, key: str) -> Any:
+        """`get` on a loop; it reads in a thread."""
+        return await asyncio.to_thread(self.get, key)
+
+    async def aset(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """`set` on a loop; it writes in a thread."""
+        await asyncio.to_thread(self.set, key, value, ttl)
+
+    async def adelete(self, key: str) -> bool:
+        """`delete` on a loop; it writes in a thread."""
+        return await asyncio.to_thread(self.delete, key)
+
+    def _whole(self) -> Context:
+        context = self._context()
+        if context is None:
+            raise DefinitionError("the context of these values is gone; connect() makes a new one")
+        return context
+
+    def _now(self) -> Any:
+        return self._whole()._engine.clock.now()
+
+    def _read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self._whole()._read("kv", statement, parameters)
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY or "\0" in key:
+        raise DefinitionError(f"a key is a text of 1 to {_LONGEST_KEY} characters, not {key!r:.100}")
+    return key
