@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -244,7 +244,7 @@ class Flows:
         """Save a flow under its name: a new flow begins as a draft, changed content becomes a new version.
 
         Args:
-            flow: a Flow, a document, or JSON text.
+            flow: a Flow, a document, or JSON text. White space around its name is not kept.
             name: the flow's name, where the document has none.
             description: of this version.
             trigger_type: what starts it, by default what its trigger says.
@@ -254,6 +254,8 @@ class Flows:
             FlowValidationError: it has errors; warnings do not matter.
         """
         made = flow if isinstance(flow, Flow) else Flow.from_json(flow, name=name)
+        if made.name != made.name.strip():
+            made = replace(made, name=made.name.strip())
         return self._save(
             made,
             document=made.to_json(),

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows_sdk.cli import screen
-from dataflows_sdk.errors import DataflowsError
+from dataflows_sdk.errors import DataflowsError, MissingExtraError
 
 if TYPE_CHECKING:
     from dataflows_sdk.cli.place import Place
@@ -120,6 +120,18 @@ def installation() -> Iterator[Finding]:
             )
         else:
             yield Finding(f"extra {extra}", "ok", ", ".join(f"{name} {_installed(name)}" for name in names))
+    yield _node()
+
+
+def _node() -> Finding:
+    """The one engine of functions that pip does not bring."""
+    from dataflows_sdk.nodes.snippets.engines import command
+
+    try:
+        return Finding("engine node", "ok", command("node", 64)[0])
+    except MissingExtraError as error:
+        what, _, cure = str(error).partition(": ")
+        return Finding("engine node", "note", what, cure)
 
 
 def _requirements() -> tuple[list[str], dict[str, list[str]]]:

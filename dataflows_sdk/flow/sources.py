@@ -19,12 +19,7 @@ _WORD = re.compile(r"on(_[a-z0-9]+)+")
 
 @dataclass(frozen=True, slots=True)
 class TriggerSpec:
-    """What starts a run.
-
-    Attributes:
-        type: of the trigger node that means the same: ``trigger_schedule``.
-        config: of that node.
-    """
+    """What starts a run: the type and the config of the trigger node that means the same."""
 
     type: str
     config: Mapping[str, Any] = field(default_factory=dict)

@@ -243,9 +243,24 @@ def test_doctor_on_a_good_database(invoke: Invoke, hello_run: Any) -> None:
     assert found["runs"]["text"] == "1 succeeded"
     assert found["worker"]["text"].endswith("alive")
     assert "stuck" not in found
+    assert found["engine node"]["grade"] in ("ok", "note")
     text = invoke("doctor").stdout
     assert "installation" in text
     assert "PostgreSQL 18" in text
+
+
+def test_doctor_names_a_program_that_is_missing(
+    invoke: Invoke, hello_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataflows_sdk.nodes.snippets import engines
+
+    monkeypatch.setattr(engines.shutil, "which", lambda *_args, **_options: None)
+    engines.require.cache_clear()
+    try:
+        found = findings(invoke)["engine node"]
+    finally:
+        engines.require.cache_clear()
+    assert (found["grade"], "nodejs.org" in found["action"]) == ("note", True)
 
 
 def test_doctor_finds_what_needs_help(invoke: Invoke, ctx: Context, database_url: str, bad_run: Any) -> None:

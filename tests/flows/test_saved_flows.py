@@ -237,3 +237,11 @@ def test_a_fork_of_a_saved_flow_stays_on_its_version_unless_it_is_given_another(
     other = make_ctx()
     assert other.flows.get("greet").start().result("20s")["case"] == "two"
     assert other.get(run.id).fork(at="say").result("20s")["case"] == "one"
+
+
+def test_white_space_around_a_name_is_not_kept(make_ctx: MakeContext) -> None:
+    ctx = make_ctx(work=False)
+    saved = ctx.flows.save(df.flow("  orders ").on_manual().delay("d", "0s"))
+    assert saved.name == "orders"
+    assert ctx.flows.save({**saved.get_version(1).document, "name": "\torders"}).version == 1
+    assert [each.name for each in ctx.flows.list()] == ["orders"]
