@@ -299,7 +299,8 @@ class NotInWorkflowError(DataflowsError):
 class RecordedError(DataflowsError):
     """An exception that happened at another time or in another process, carried as it was recorded.
 
-    It stands for exceptions whose class is not rebuilt from a payload: names in payloads are never imported.
+    It stands for exceptions that cannot be what they were: their class is of a module that is not loaded here (names in
+    records are never imported) or local to a function, or their text needs what JSON does not hold.
     """
 
     def __init__(self, message: str | None = None, error: dict[str, Any] | None = None) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import sys
 import traceback
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from dataflows_sdk import errors
 from dataflows_sdk.core.redact import REDACTOR
+from dataflows_sdk.core.redact_patterns import MASK, is_secret_name
 from dataflows_sdk.errors import DataflowsError, RecordedError
 
 __all__ = ["data_to_error", "error_to_data"]
@@ -17,6 +20,12 @@ _MAX_CAUSES = 10
 _MAX_GROUP = 50
 _MAX_TEXT = 20_000
 _MAX_ARGS = 10
+_MAX_FIELDS = 50
+_MAX_ITEMS = 500
+#: attributes that are ours, or no news
+_OWN = frozenset({"recorded_traceback"})
+#: what an OSError keeps outside of its dictionary, in the order of its constructor
+_OF_OS = ("errno", "strerror", "filename", "filename2")
 
 #: raising one of these again would not tell of the error but steer the interpreter or a generator
 _STEERING = (StopIteration, StopAsyncIteration)
@@ -31,8 +40,9 @@ def error_to_data(error: BaseException, redact: Callable[[str], str] = REDACTOR.
 
     Returns:
         ``type`` (``ValueError``, ``shop.models:OutOfStock``), ``message``, ``traceback`` (text, without
-        its causes); where there are some, ``args`` (if they are plain), ``notes``, ``cause`` (raised
-        from), ``context`` (raised while handling) and ``exceptions`` (of a group), each of the same shape.
+        its causes); where there are some, ``args`` (if they are plain), ``fields`` (attributes that are plain),
+        ``notes``, ``cause`` (raised from), ``context`` (raised while handling) and ``exceptions`` (of a group),
+        each of the same shape.
     """
     return _to_data(error, redact, set(), 0)
 
@@ -46,6 +56,9 @@ def _to_data(error: BaseException, redact: Callable[[str], str], seen: set[int],
     arguments = error.args
     if len(arguments) <= _MAX_ARGS and all(type(a) in (str, int, float, bool, type(None)) for a in arguments):
         data["args"] = [_text(a, redact) if type(a) is str else _number(a) for a in arguments]
+    fields = _fields(error, redact)
+    if fields:
+        data["fields"] = fields
     data["traceback"] = _text(_traceback(error), redact)
     notes = [_text(note, redact) for note in _notes(error)]
     if notes:
@@ -71,6 +84,44 @@ def _str(error: BaseException) -> str:
         return str(error)
     except Exception as broken:  # noqa: BLE001 - a foreign __str__
         return f"<{type(error).__name__} whose text raised {type(broken).__name__}>"
+
+
+def _fields(error: BaseException, redact: Callable[[str], str]) -> dict[str, Any]:
+    """The attributes of an exception that JSON can hold, without those that promise a secret."""
+    given = {name: getattr(error, name) for name in _OF_OS} if isinstance(error, OSError) else {}
+    found: dict[str, Any] = {}
+    for name, value in (*given.items(), *vars(error).items()):
+        if not isinstance(name, str) or name.startswith("_") or name in _OWN or len(found) >= _MAX_FIELDS:
+            continue
+        try:
+            plain = _plain(value, redact, [_MAX_ITEMS])
+        except TypeError:
+            continue
+        if plain is not None:
+            found[name] = MASK if is_secret_name(name) else plain
+    return found
+
+
+def _plain(value: Any, redact: Callable[[str], str], room: list[int]) -> Any:
+    """The same value, its secrets masked; TypeError where it is not of JSON's own types, or too much."""
+    room[0] -= 1
+    kind = type(value)
+    if room[0] < 0 or (kind is str and len(value) > _MAX_TEXT):
+        raise TypeError
+    if kind in (bool, int, type(None)):
+        return value
+    if kind is float:
+        return _number(value)
+    if kind is str:
+        return _text(value, redact)
+    if kind is list:
+        return [_plain(item, redact, room) for item in value]
+    if kind is dict and all(type(key) is str for key in value):
+        return {
+            _text(key, redact): MASK if is_secret_name(key) else _plain(item, redact, room)
+            for key, item in value.items()
+        }
+    raise TypeError
 
 
 def _number(value: Any) -> Any:
@@ -112,11 +163,11 @@ def _clean(value: Any, redact: Callable[[str], str]) -> Any:
 def data_to_error(data: Mapping[str, Any]) -> Exception:
     """An exception to raise in the place of the recorded one.
 
-    Builtin exceptions, and those of `dataflows_sdk.errors`, come back as themselves if one made from the
-    recorded arguments or message says the same; they carry the old traceback as ``recorded_traceback``.
-    Everything else is a `RecordedError` with the whole record in ``.error``: a name in a payload is never
-    imported. Notes, causes and the members of a group come back too. Never raises for a record that is
-    damaged.
+    Exceptions come back as themselves, with their plain attributes, if one made from the record says the same: builtin
+    ones, those of `dataflows_sdk.errors`, and those of any module that is loaded. They carry the old traceback as
+    ``recorded_traceback``. A name in a record is never imported, and the constructor of a foreign class not called.
+    Everything else is a `RecordedError` with the whole record in ``.error``. Notes, causes and the members of a group
+    come back too. Never raises for a record that is damaged.
     """
     return _to_error(data, 0)
 
@@ -127,7 +178,13 @@ def _to_error(data: object, depth: int) -> Exception:
     record = {str(key): value for key, value in data.items()}
     name, message = str(record.get("type", "")), str(record.get("message", ""))
     inner = record.get("exceptions")
-    error = _group(name, message, inner, depth) or _rebuilt(name, message, record.get("args"))
+    given = record.get("fields")
+    fields = {str(key): value for key, value in given.items()} if isinstance(given, Mapping) else {}
+    error = (
+        _group(name, message, inner, depth)
+        or _rebuilt(name, message, record.get("args"), fields)
+        or _revived(name, message, record.get("args"), fields)
+    )
     if error is None:
         error = RecordedError(f"{name}: {message}" if name else message, record)
     else:
@@ -149,19 +206,56 @@ def _group(name: str, message: str, inner: object, depth: int) -> Exception | No
     return ExceptionGroup(message, [_to_error(item, depth + 1) for item in inner])
 
 
-def _rebuilt(name: str, message: str, arguments: object) -> Exception | None:
+def _rebuilt(name: str, message: str, arguments: object, fields: dict[str, Any]) -> Exception | None:
+    """An exception of the language or the library, made by its constructor."""
     kind = _known_class(name)
     if kind is None:
         return None
     attempts: list[list[Any]] = [arguments] if isinstance(arguments, list) else []
+    if issubclass(kind, OSError) and fields.get("errno") is not None:
+        number, text, file, other = (fields.pop(name, None) for name in _OF_OS)
+        attempts.insert(0, [number, text] if file is None else [number, text, file, None, other])
     for given in (*attempts, [message], []):
         try:
             error = kind(*given)
             if type(error) is kind and str(error) == message:
+                vars(error).update(fields)
                 return error
         except Exception:  # noqa: BLE001, S112 - a constructor that wants something else
             continue
     return None
+
+
+def _revived(name: str, message: str, arguments: object, fields: dict[str, Any]) -> Exception | None:
+    """An exception of somebody else's class, put together without its constructor."""
+    kind = _loaded_class(name)
+    if kind is None:
+        return None
+    for given in (arguments, [message]):
+        if not isinstance(given, list):
+            continue
+        try:
+            error = kind.__new__(kind)
+            error.args = tuple(given)
+            vars(error).update(fields)
+            if type(error) is kind and str(error) == message:
+                return error
+        except Exception:  # noqa: BLE001, S112 - it cannot be what it was
+            continue
+    return None
+
+
+def _loaded_class(name: str) -> type[Exception] | None:
+    """A class by its name, where its module is loaded; nothing is imported, nor any code of the module run."""
+    module, colon, qualname = name.partition(":")
+    place: Any = sys.modules.get(module) if colon else None
+    for word in qualname.split("."):
+        place = vars(place).get(word) if isinstance(place, type | ModuleType) else None
+    if not isinstance(place, type) or not issubclass(place, Exception):
+        return None
+    if (place.__module__, place.__qualname__) != (module, qualname):
+        return None
+    return None if issubclass(place, (*_STEERING, RecordedError, BaseExceptionGroup)) else place
 
 
 def _known_class(name: str) -> type[Exception] | None:

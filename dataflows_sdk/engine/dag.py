@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.engine import dag_python  # noqa: F401 - it says how nodes run
-from dataflows_sdk.engine.definitions import Event, Workflow, hash_text
+from dataflows_sdk.engine.definitions import Workflow, hash_text
 from dataflows_sdk.engine.flow_run import FlowRun
 from dataflows_sdk.engine.live import quote
-from dataflows_sdk.errors import DefinitionError, FlowValidationError, InputError
+from dataflows_sdk.errors import DefinitionError, FlowValidationError
 from dataflows_sdk.flow.kinds import is_data
 
 if TYPE_CHECKING:
@@ -42,24 +42,10 @@ class FlowWorkflow(Workflow):
     def origin(self) -> tuple[str, str]:
         return "flow", self.name
 
-    def event(self, payload: Any) -> Event[Any]:
-        """The event of a run; an input that is given by hand must fit the schema of the manual trigger.
-
-        Raises:
-            InputError: it does not; every place is listed.
-        """
-        event = super().event(payload)
+    @property
+    def input_schema(self) -> Any:
         trigger = self.flow.spec.trigger
-        if event.trigger is None and trigger is not None and trigger.type == "trigger_manual":
-            schema = trigger.config.get("input_schema")
-            if schema is not None:
-                from dataflows_sdk.triggers.inputs import check_input
-
-                problems = check_input(schema, event.raw)
-                if problems:
-                    lines = "; ".join(f"{each.pointer or 'the input'}: {each.message}" for each in problems)
-                    raise InputError(f"the input of flow {self.name!r} does not fit its schema: {lines}", problems)
-        return event
+        return trigger.config.get("input_schema") if trigger is not None and trigger.type == "trigger_manual" else None
 
     def info(self) -> dict[str, Any]:
         return {**super().info(), "nodes": len(self.flow.spec.nodes)}

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, 
 from dataflows_sdk.core.ids import new_id
 from dataflows_sdk.core.payload import Payload
 from dataflows_sdk.engine.faces import is_async
-from dataflows_sdk.errors import DefinitionError, DuplicateWorkflowError, WorkflowNotFoundError
+from dataflows_sdk.errors import DefinitionError, DuplicateWorkflowError, InputError, WorkflowNotFoundError
 
 P = TypeVar("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -112,14 +112,32 @@ class Workflow:
         """Module and qualified name of the function: the same when a cell runs again."""
         return getattr(self.fn, "__module__", "") or "", getattr(self.fn, "__qualname__", repr(self.fn))
 
+    @property
+    def input_schema(self) -> Any:
+        """The JSON Schema of inputs that are given by hand; None for any."""
+        if self.trigger is None:
+            return None
+        given = self.trigger if isinstance(self.trigger, list | tuple) else [self.trigger]
+        manual = [each for each in given if getattr(each, "type", None) == "trigger_manual"]
+        return manual[0].config.get("input_schema") if manual else None
+
     def event(self, payload: Any) -> Event[Any]:
         """The event of a run started with *payload*, which may be an `Event` itself.
 
         Raises:
             DefinitionError: the payload does not fit the annotation of the workflow's parameter.
+            InputError: it was given by hand, and does not fit the schema of the manual trigger; every place is listed.
         """
         event = payload if isinstance(payload, Event) else Event(payload)
         self._fit(event)
+        schema = self.input_schema if event.trigger is None else None
+        if schema is not None:
+            from dataflows_sdk.triggers.inputs import check_input
+
+            if problems := check_input(schema, event.raw):
+                lines = "; ".join(f"{each.pointer or 'the input'}: {each.message}" for each in problems)
+                what = "flow" if self.kind == "flow" else "workflow"
+                raise InputError(f"the input of {what} {self.name!r} does not fit its schema: {lines}", problems)
         return event
 
     def _fit(self, event: Event[Any]) -> Any:

@@ -61,7 +61,7 @@ class StepVerbs(VerbBase):
         live = self.live
         self.engine.values.see(fn)
         seconds = None if timeout is None else parse_duration(timeout).total_seconds()
-        policy = retry if retry is not None else DEFAULT_STEP_RETRY
+        policy = _policy(retry, name)
         if live.stopping is not None:
             await self.unwound()
         frame = item if item is not None else live.enter(op, name, key)
@@ -211,7 +211,7 @@ class StepVerbs(VerbBase):
                 "it runs in a thread, so it may block"
             )
         live, engine = self.live, self.engine
-        policy = retry if retry is not None else DEFAULT_STEP_RETRY
+        policy = _policy(retry, name)
         if live.stopping is not None:
             await self.unwound()
         frame = live.enter("transaction", name)
@@ -251,6 +251,14 @@ class StepVerbs(VerbBase):
                 return value
         finally:
             live.leave(frame)
+
+
+def _policy(retry: Retry | None, name: str) -> Retry:
+    if retry is None:
+        return DEFAULT_STEP_RETRY
+    if not isinstance(retry, Retry):
+        raise DefinitionError(f"step {name!r}: retry= is a policy such as df.Retry(3) or df.NO_RETRY, not {retry!r}")
+    return retry
 
 
 def _seen(frame: Frame) -> bool:

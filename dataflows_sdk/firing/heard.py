@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -75,23 +76,27 @@ class Ear:
             for event, name, text, xid in emitted:
                 place = xid, event
                 if (source.trigger, event) not in self._heard:
-                    value = self._context._decode(json.loads(text), strict=True)
-                    made = self._answer(connection, source, event, name, value)
+                    made = self._answer(connection, source, event, name, partial(self._stored, text))
                     begun += made is not None and made.created
                     self._remember((source.trigger, event))
         return begun
 
     def _answer(
-        self, connection: Connection[Any], source: Source, event: UUID, name: str, value: Any
+        self, connection: Connection[Any], source: Source, event: UUID, name: str, load: Callable[[], Any]
     ) -> Delivery | None:
-        if not _concerns(source, value):
-            return None
+        """Begin the run of an event; one that can never begin must not stand in the way of the others."""
         now = self._context._engine.clock.now()
         try:
+            value = load()
+            if not _concerns(source, value):
+                return None
             return self._starter.begin_or_defer(connection, source, name, f"event:{event}", value, now)
         except (DefinitionError, InputError, ValueCodecError) as error:
             log.warning("%s cannot begin a run for event %s: %s", source, event, error)
             return None
+
+    def _stored(self, text: str) -> Any:
+        return self._context._decode(json.loads(text), strict=True)
 
     def _remember(self, heard: tuple[UUID, UUID]) -> None:
         if len(self._heard) > _REMEMBERED:
@@ -116,7 +121,7 @@ class Ear:
         with database.connection() as connection, connection.transaction():
             for row in database.run(connection, "triggers", "concerned", (name, context._code_names())):
                 source = Source.of(row)
-                made = self._answer(connection, source, event, name, payload)
+                made = self._answer(connection, source, event, name, lambda: payload)
                 if made is not None:
                     found.append(made)
                 self._remember((source.trigger, event))

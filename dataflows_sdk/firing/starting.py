@@ -81,15 +81,15 @@ class Starter:
             if wait:
                 run(connection, "triggers", "resume_at_last", (source.trigger, now + timedelta(seconds=wait)))
                 return begun
-            payload = self._context._decode(json.loads(text), strict=True)
-            begun += self.begin_or_leave(source, topic, event_id, payload)
+            begun += self._begin_or_leave(source, topic, event_id, text)
             run(connection, "triggers", "resumed", (source.trigger, event_id))
         run(connection, "triggers", "resume_at_last", (source.trigger, now if len(waiting) == _AT_ONCE else None))
         return begun
 
-    def begin_or_leave(self, source: Source, topic: str, event_id: str, payload: Any) -> bool:
+    def _begin_or_leave(self, source: Source, topic: str, event_id: str, text: str) -> bool:
         """Begin the run of a firing, and whether that was new; one that can never begin is told to the log."""
         try:
+            payload = self._context._decode(json.loads(text), strict=True)
             return self.begin(source, topic, event_id, payload).created
         except (DefinitionError, InputError, ValueCodecError) as error:
             log.warning("%s cannot begin a run for %s: %s", source, event_id, error)

@@ -77,20 +77,80 @@ def test_an_error_with_a_file_name(tmp_path: Path) -> None:
     back = there_and_back(caught.value)
     assert type(back) is FileNotFoundError
     assert str(back) == str(caught.value)
+    assert (back.errno, back.strerror, back.filename) == (2, "No such file or directory", str(tmp_path / "nothing"))
 
 
-def test_other_exceptions_are_carried() -> None:
-    data = error_to_data(raised(OutOfStock("tea", 0)))
+def test_exceptions_of_loaded_modules_come_back_as_themselves() -> None:
+    error = OutOfStock("tea", 0)
+    error.shelves = [{"name": "A", "api_token": "s3cret"}, None]  # type: ignore[attr-defined]
+    error.clerk = object()  # type: ignore[attr-defined]
+    error.password = "hunter2"  # type: ignore[attr-defined]
+    data = error_to_data(raised(error))
     assert data["type"] == f"{__name__}:OutOfStock"
     assert data["message"] == "tea is out of stock"
     assert data["args"] == ["tea", 0]
+    shelves = [{"name": "A", "api_token": "***"}, None]
+    assert data["fields"] == {"item": "tea", "shelves": shelves, "password": "***"}
     assert "raise error" in data["traceback"]
+    back = data_to_error(json.loads(json.dumps(data)))
+    assert type(back) is OutOfStock
+    assert (back.item, back.args, back.shelves) == ("tea", ("tea", 0), shelves)  # type: ignore[attr-defined]
+    assert str(back) == "tea is out of stock"
+    assert error_to_data(raised(back)) == data, "recorded again it is the same"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nobody.knows:OutOfStock",
+        f"{__name__}:Nothing",
+        f"{__name__}:json",
+        f"{__name__}:Calls.inner",
+        "os:system",
+        "a:",
+        ":b",
+    ],
+)
+def test_other_exceptions_are_carried(name: str) -> None:
+    data = {"type": name, "message": "gone", "args": ["gone"], "fields": {"left": 0}, "traceback": "…"}
     back = data_to_error(data)
     assert type(back) is RecordedError
-    assert str(back) == f"{__name__}:OutOfStock: tea is out of stock"
-    assert back.type == f"{__name__}:OutOfStock"
-    assert back.error == data
+    assert (str(back), back.type, back.error) == (f"{name}: gone", name, data)
     assert error_to_data(raised(back)) == data, "recorded again it is the same"
+
+
+class Calls(Exception):
+    """Counts the calls of its constructor."""
+
+    calls = 0
+
+    def __init__(self, _needed: object) -> None:
+        type(self).calls += 1
+        super().__init__("told")
+
+
+def test_the_constructor_of_a_foreign_class_is_not_called() -> None:
+    data = error_to_data(raised(Calls(1)))
+    back = data_to_error(data)
+    assert (type(back), str(back), Calls.calls) == (Calls, "told", 1)
+
+
+def test_errors_of_the_library_keep_what_they_know() -> None:
+    error = errors.HttpStatusError("no", 404, "not here", {"x-a": "1", "set-cookie": "session=abc"})
+    back = there_and_back(raised(error))
+    assert isinstance(back, errors.HttpStatusError)
+    assert (back.status, back.body, back.headers["x-a"]) == (404, "not here", "1")
+    snippet = there_and_back(errors.SnippetError("s", "syntax", "SyntaxError", "x", 3, 4))
+    assert isinstance(snippet, errors.SnippetError)
+    assert (snippet.kind, snippet.line, snippet.column) == ("syntax", 3, 4)
+    damaged = {"type": "ValueError", "message": "x", "fields": ["no", "mapping"]}
+    assert type(data_to_error(damaged)) is ValueError
+
+
+def test_attributes_that_are_too_much_are_left_out() -> None:
+    error = ValueError("x")
+    error.long, error.many, error.deep, error.fine = "x" * 30_000, list(range(1_000)), {1: 2}, {"a": [1.5]}  # type: ignore[attr-defined]
+    assert error_to_data(error)["fields"] == {"fine": {"a": [1.5]}}
 
 
 def test_what_cannot_be_rebuilt_is_carried() -> None:
@@ -170,7 +230,7 @@ def test_groups() -> None:
     first, second = back.exceptions
     assert (type(first), str(first)) == (ValueError, "a")
     assert isinstance(second, ExceptionGroup)
-    assert isinstance(second.exceptions[0], RecordedError)
+    assert isinstance(second.exceptions[0], OutOfStock)
     assert isinstance(there_and_back(BaseExceptionGroup("x", [KeyboardInterrupt()])), RecordedError)
 
 

@@ -16,6 +16,7 @@ from dataflows_sdk.engine.definitions import Event
 from dataflows_sdk.errors import (
     DefinitionError,
     FlowValidationError,
+    InputError,
     NodeUnavailableError,
     NonRetryableError,
     TriggerNotFoundError,
@@ -200,6 +201,47 @@ def test_one_whose_payload_does_not_fit_is_told_and_passed_over(
     assert results(ctx, "typed") == [7]
 
 
+def test_what_cannot_be_read_or_judged_does_not_stand_in_the_way(
+    make_ctx: MakeContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = VirtualClock()
+    ctx = make_ctx(triggers=False, clock=clock)
+    ctx.register(
+        workflow("odd", df.on_event("paid", where="number(amount) > 1")),
+        workflow("fine", df.on_event("paid")),
+    )
+    ctx.triggers.declare()
+    ctx.triggers.limit(1, 60, workflow="fine")
+    unknown = '{"$model":["nobody.knows:Thing",{}]}'
+    with ctx._database.connection() as connection:
+        insert = "insert into dataflows.broadcast (id, name, payload, at) values (gen_random_uuid(), 'paid', %s, now())"
+        connection.execute(insert, (unknown,))
+    for amount in ("many", "2", "3"):
+        ctx.emit("paid", {"amount": amount})
+    ctx.triggers.hear()
+    with ctx._database.connection() as connection:
+        spoil = "update dataflows.deferred set payload = %s where event = (select min(event) from dataflows.deferred)"
+        connection.execute(spoil, (unknown,))
+    for _ in range(5):
+        clock.advance("2m")
+        ctx.triggers.tick()
+    assert "cannot begin a run" in caplog.text
+    assert sorted(each[3]["amount"] for each in results(ctx, "odd")) == ["2", "3"]
+    assert len(results(ctx, "fine")) == 2
+    assert ctx.triggers.deferred() == []
+
+
+def test_an_input_by_hand_fits_the_schema_of_the_trigger(make_ctx: MakeContext) -> None:
+    ctx = make_ctx(triggers=False)
+    schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
+    for trigger in (df.on_manual(schema), [df.on_event("x"), df.on_manual(schema)]):
+        asks = workflow("asks", trigger)
+        with pytest.raises(InputError, match=r"workflow 'asks'.*/id"):
+            ctx.start(asks, {"id": "seven"})
+        assert ctx.start(asks, {"id": 7}).result("20s")[3] == {"id": 7}
+    assert ctx.runs(workflow="asks", limit=9)[0].status == "succeeded"
+
+
 def test_backfill_of_a_workflow(make_ctx: MakeContext) -> None:
     ctx = make_ctx(clock=VirtualClock(), triggers=False)
     ctx.register(workflow("w", df.on_schedule("0 9 * * *", tz="Europe/Berlin")))
@@ -305,6 +347,26 @@ def test_an_event_of_a_service_begins_everything_that_listens_once(make_ctx: Mak
     assert ctx.triggers.receive("azure", "nobody.cares") == []
     ctx.triggers.hear()
     assert len(ctx.runs(limit=50)) == 7
+
+
+def test_twenty_deliveries_of_one_event_at_once_begin_one_run(make_ctx: MakeContext) -> None:
+    ctxs = [make_ctx() for _ in range(2)]
+    for ctx in ctxs:
+        ctx.register(workflow("w", AZURE.on_work_item_created()))
+    found: list[Any] = []
+
+    def tells(ctx: df.Context) -> None:
+        found.extend(ctx.triggers.receive("azure", "work_item.created", {"id": 7}, id="d-1"))
+
+    threads = [threading.Thread(target=tells, args=(ctxs[number % 2],)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 20
+    assert len({each.run.id for each in found}) == sum(each.created for each in found) == 1
+    assert sum(ctx.triggers.hear() for ctx in ctxs) == 0
+    assert len(ctxs[0].runs(limit=9)) == 1
 
 
 def test_what_was_told_to_a_process_that_died_is_heard_by_another(make_ctx: MakeContext) -> None:

@@ -219,7 +219,7 @@ def test_bad_callables(fn: Any, part: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
-        ({"engine": "deno"}, "engine='deno'"),
+        ({"engine": "bun"}, "engine='bun'"),
         ({"source": len}, "register() takes callables"),
         ({"timeout_ms": 0}, "timeout_ms=0"),
         ({"timeout_ms": True}, "timeout_ms=True"),

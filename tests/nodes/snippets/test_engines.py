@@ -118,7 +118,8 @@ def test_what_a_stack_shows_of_the_host_is_of_no_use(program: str) -> None:
 
 def test_changes_do_not_outlive_a_snippet(program: str) -> None:
     async def work(runner: SnippetRunner) -> list[Any]:
-        await runner.run("Object.prototype.x = 1; globalThis.y = 2", engine=program)  # type: ignore[arg-type]
+        spoils = "Object.prototype.x = 1; globalThis.y = 2"
+        await runner.run(spoils, engine=program, timeout_ms=10_000)  # type: ignore[arg-type]
         return [await runner.run("[({}).x, typeof y]", engine=program, timeout_ms=10_000)]  # type: ignore[arg-type]
 
     assert with_runner(work) == [[None, "undefined"]]
