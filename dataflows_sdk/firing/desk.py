@@ -6,7 +6,7 @@ import builtins
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -138,26 +138,26 @@ class Triggers:
 
     def sync(self, saved: SavedFlow) -> None:
         """Make the triggers of a flow what its status and its newest content say."""
-        context = self._context
         nodes = saved.flow().spec.triggers if saved.status == "active" else ()
-        now = context._engine.clock.now()
-        for node in nodes:
-            about = self._row(node.type, node.config, now)
-            context._read("triggers", "put", (new_uuid(), saved.id, node.id, *about))
-        context._read("triggers", "turn_off", (saved.id, [node.id for node in nodes]))
+        self._put(saved.id, None, [(node.id, node.type, node.config) for node in nodes])
 
     def forget(self, saved: SavedFlow) -> None:
         """Turn off what a deleted flow had, and drop its firings that wait for room."""
-        self._context._read("triggers", "turn_off", (saved.id, []))
+        self._put(saved.id, None, [])
         self._context._read("triggers", "forget_deferred", (saved.id,))
 
     def _put_code(self, workflow: str, specs: tuple[TriggerSpec, ...]) -> None:
-        now = self._context._engine.clock.now()
-        nodes = names(len(specs))
-        for node, spec in zip(nodes, specs, strict=True):
-            about = self._row(spec.type, spec.config, now)
-            self._context._read("triggers", "put_code", (new_uuid(), workflow, node, *about))
-        self._context._read("triggers", "turn_off_code", (workflow, nodes))
+        nodes = zip(names(len(specs)), specs, strict=True)
+        self._put(None, workflow, [(node, spec.type, spec.config) for node, spec in nodes])
+
+    def _put(
+        self, flow: UUID | None, workflow: str | None, nodes: Sequence[tuple[str, str, Mapping[str, Any]]]
+    ) -> None:
+        """These are the triggers of a flow, or of a workflow in code, and no others."""
+        read, now = self._context._read, self._context._engine.clock.now()
+        for node, kind, config in nodes:
+            read("triggers", "put", (new_uuid(), flow, workflow, node, *self._row(kind, config, now)))
+        read("triggers", "turn_off", (flow, workflow, [node for node, *_ in nodes]))
 
     @staticmethod
     def _row(kind: str, config: Mapping[str, Any], now: datetime) -> tuple[Any, ...]:

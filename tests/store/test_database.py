@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,49 @@ def test_migrations_are_numbered_checksummed_and_applied_once(dataflows_database
         for thread in threads:
             thread.join()
         assert sorted(done) == [0, 0, 0, len(migrations())]
+    finally:
+        dataflows_databases.drop(url)
+
+
+def test_triggers_of_an_older_schema_go_on(dataflows_databases: Any) -> None:
+    url = dataflows_databases.create(empty=True)
+    flow, listens, fires, event = (uuid.uuid4() for _ in range(4))
+    document = df.flow("old").on_event("paid", id="e").switch("s", "{{trigger.id}}", [7]).to_json()
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert len(migrate(connection, migrations()[:3])) == 3
+        connection.execute(
+            "insert into dataflows.flow (id, name, status, version, created_at, updated_at) "
+            "values (%s, 'old', 'active', 1, now(), now())",
+            (flow,),
+        )
+        connection.execute(
+            "insert into dataflows.flow_version (flow, version, hash, document, created_at) "
+            "values (%s, 1, 'h', %s, now())",
+            (flow, json.dumps(document)),
+        )
+        insert = (
+            "insert into dataflows.trigger (id, flow, node, type, config, next_at, last_at, since, created_at) "
+            "values (%s, %s, %s, %s, %s, %s, '2026-01-01', now(), now())"
+        )
+        connection.execute(insert, (listens, flow, "e", "trigger_event", '{"event": "paid"}', None))
+        connection.execute(insert, (fires, flow, "cron", "trigger_schedule", '{"every": "1h"}', "2026-01-01"))
+        connection.execute(
+            "insert into dataflows.broadcast (id, name, payload, at) values (%s, 'paid', '{\"id\": 6}', now())",
+            (event,),
+        )
+    try:
+        with df.connect(url, triggers=False) as ctx:
+            assert {trigger.id for trigger in ctx.triggers.of("old")} == {listens, fires}
+            ctx.emit("paid", {"id": 7})
+            assert ctx.triggers.hear() >= 1
+            assert ctx.triggers.tick() == 1
+            heard = [
+                run for run in ctx.runs(workflow="old", limit=9) if next(iter(run.events())).data["input"] == {"id": 7}
+            ]
+            assert [run.result("20s")["case"] for run in heard] == ["7"]
+            # saving it again keeps the triggers that are there
+            ctx.flows.get("old").save(df.flow("old").on_event("lost", id="e").switch("s", "{{trigger.id}}", [7]))
+            assert [(each.id, each.enabled) for each in ctx.triggers.of("old")] == [(listens, True), (fires, False)]
     finally:
         dataflows_databases.drop(url)
 

@@ -9,7 +9,7 @@ alter table dataflows.trigger
     add column topic     text,                      -- the events that it listens for: a name, or a pattern
     add column resume_at timestamptz,               -- when what found no room is tried again
     add constraint trigger_target check (num_nonnulls(flow, workflow, function) = 1);
-create unique index trigger_code on dataflows.trigger (workflow, node) where origin = 'code';
+create unique index trigger_place on dataflows.trigger (coalesce(flow::text, workflow), node) where origin <> 'hand';
 create index trigger_resume on dataflows.trigger (resume_at) where enabled and resume_at is not null;
 update dataflows.trigger set topic = config ->> 'event' where type = 'trigger_event';
 drop index dataflows.trigger_event;

@@ -10,30 +10,13 @@ where ($1::uuid is null or t.flow = $1::uuid) and ($2::text is null or coalesce(
 order by t.created_at, t.node, t.id;
 
 -- name: put
--- $1 id $2 flow $3 node $4 type $5 config $6 token $7 next_at $8 now $9 topic
+-- $1 id $2 flow, or null $3 workflow in code, or null $4 node $5 type $6 config $7 token $8 next_at $9 now $10 topic
 -- A node keeps its id, its address and what it fired last; a schedule that changed begins anew.
-insert into dataflows.trigger (id, flow, node, type, config, token, enabled, next_at, last_at, since, created_at, topic)
-values ($1::uuid, $2::uuid, $3, $4, $5::json, $6, true, $7::timestamptz, $8::timestamptz, $8::timestamptz,
-        $8::timestamptz, $9)
-on conflict (flow, node) do update
-set type = excluded.type, config = excluded.config, token = coalesce(trigger.token, excluded.token), enabled = true,
-    topic = excluded.topic,
-    next_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.next_at
-                   else excluded.next_at end,
-    last_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.last_at
-                   else excluded.last_at end,
-    since = case when trigger.enabled then trigger.since else excluded.since end,
-    heard = case when trigger.enabled and trigger.topic is not distinct from excluded.topic then trigger.heard
-                 else excluded.heard end;
-
--- name: put_code
--- $1 id $2 workflow $3 node $4 type $5 config $6 token $7 next_at $8 now $9 topic
--- As `put`, for a workflow in code.
-insert into dataflows.trigger (id, workflow, node, type, config, token, enabled, next_at, last_at, since, created_at,
-                               topic, origin)
-values ($1::uuid, $2, $3, $4, $5::json, $6, true, $7::timestamptz, $8::timestamptz, $8::timestamptz, $8::timestamptz,
-        $9, 'code')
-on conflict (workflow, node) where origin = 'code' do update
+insert into dataflows.trigger (id, flow, workflow, origin, node, type, config, token, enabled, next_at, last_at, since,
+                               created_at, topic)
+values ($1::uuid, $2::uuid, $3, case when $2::uuid is null then 'code' else 'flow' end, $4, $5, $6::json, $7, true,
+        $8::timestamptz, $9::timestamptz, $9::timestamptz, $9::timestamptz, $10)
+on conflict (coalesce(flow::text, workflow), node) where origin <> 'hand' do update
 set type = excluded.type, config = excluded.config, token = coalesce(trigger.token, excluded.token), enabled = true,
     topic = excluded.topic,
     next_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.next_at
@@ -52,14 +35,9 @@ values ($1::uuid, $2::uuid, $3, $4, $1::text, $5, $6::json, $7, $11::boolean, $8
         $9::timestamptz, $9::timestamptz, $10, 'hand');
 
 -- name: turn_off
--- $1 flow $2 node[] that stay
+-- $1 flow, or null $2 workflow in code, or null $3 node[] that stay
 update dataflows.trigger set enabled = false, next_at = null
-where flow = $1::uuid and origin = 'flow' and node <> all($2::text[]);
-
--- name: turn_off_code
--- $1 workflow $2 node[] that stay
-update dataflows.trigger set enabled = false, next_at = null
-where workflow = $1 and origin = 'code' and enabled and node <> all($2::text[]);
+where (flow = $1::uuid or workflow = $2) and origin <> 'hand' and enabled and node <> all($3::text[]);
 
 -- name: switch
 -- $1 id $2 enabled $3 next_at $4 now
