@@ -229,6 +229,7 @@ class Context(Desks, Signals):
         *,
         id: str | UUID | None = None,
         idempotency_key: str | None = None,
+        connection: Any = None,
     ) -> Run:
         """Start a run and return at once, after one commit.
 
@@ -237,14 +238,25 @@ class Context(Desks, Signals):
             payload: what the code gets as ``event.payload``; or an `Event`.
             id: the run's id, when it must be known before; starting it twice gives the same run.
             idempotency_key: a second start of this workflow with the key gives the first one's run.
+            connection: of psycopg, to the same database, in a transaction of yours: the run exists, and begins, if and
+                only if that commits. ``dataflows.start(workflow, payload, idempotency_key)`` does the same in SQL.
 
         Raises:
             WorkflowNotFoundError, FlowValidationError, NotSerializableError, DefinitionError.
+            StoreError: the connection leads to another database.
         """
         definition = self._definition(workflow)
         event = definition.event(payload)
         self._be_owner()
         run_id = None if id is None else parse_id(id)
+        if connection is not None:
+            from dataflows_sdk.engine.enqueue import enqueue
+
+            named = check_key(idempotency_key)
+            made = enqueue(
+                self._engine, self._database, connection, definition, event, idempotency_key=named, run_id=run_id
+            )
+            return Run(self, made)
         key, answer = check_key(idempotency_key), Reply()
         engine = self._engine
         engine.not_from_inside()

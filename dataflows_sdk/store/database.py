@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dataflows_sdk.errors import (
+    DefinitionError,
     StoreError,
     StoreExtensionError,
     StoreUnavailableError,
@@ -61,6 +63,8 @@ class Database:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._closed = False
+        # connections of users that lead here
+        self._own: weakref.WeakSet[Connection] = weakref.WeakSet()
         #: the server's version, 180004 for 18.4
         self.server_version = 0
         #: whether the extension `vector` is there
@@ -211,6 +215,45 @@ class Database:
         cursor = psycopg.RawCursor(connection)
         cursor.execute(statement(file, name), parameters)
         return cursor.fetchall() if cursor.description is not None else []
+
+    def within(
+        self, connection: Any, statements: Sequence[tuple[str, str, Sequence[Any]]]
+    ) -> list[list[tuple[Any, ...]]]:
+        """Run named statements on a connection of the user's, in the transaction that is open there.
+
+        Args:
+            statements: file, name and parameters of each.
+
+        Returns:
+            the rows of each.
+
+        Raises:
+            DefinitionError: it is no connection of psycopg, is closed, or every statement on it commits by itself.
+            StoreError: it leads to another database.
+        """
+        if not isinstance(connection, psycopg.Connection):
+            raise DefinitionError(
+                f"connection= is a psycopg.Connection, not {type(connection).__name__}; from SQLAlchemy: "
+                "connection.connection.driver_connection"
+            )
+        if connection.closed:
+            raise DefinitionError("connection= is closed")
+        if connection.autocommit and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            raise DefinitionError(
+                "connection= commits every statement by itself, so that there is no transaction to be part of; "
+                "use `with connection.transaction():`"
+            )
+        if connection not in self._own:
+            if self._identity(connection) != self.read("schema", "identity"):
+                raise StoreError(f"connection= leads to another database than {self._name}")
+            self._own.add(connection)
+        return [self.run(connection, *each) for each in statements]
+
+    @staticmethod
+    def _identity(connection: Connection) -> list[tuple[Any, ...]]:
+        if connection.execute("select to_regclass('dataflows.migration') is null").fetchone() == (True,):
+            return []
+        return Database.run(connection, "schema", "identity", ())
 
     def fenced(
         self,

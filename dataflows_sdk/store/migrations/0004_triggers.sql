@@ -129,3 +129,50 @@ comment on table dataflows.stream_message is 'The messages of streams.';
 comment on table dataflows.stream_consumer is 'Who reads streams, and how far.';
 comment on table dataflows.stream_delivery is 'Messages that were handed out and not acknowledged.';
 comment on table dataflows.kv is 'Small values that functions keep, by key.';
+
+-- Start a run from SQL: a part of the transaction that calls it. Gives the run's id, or that of the run which has the
+-- idempotency key. The payload is read like a stored one: an object whose only key begins with '$' is a typed value.
+create function dataflows.start(workflow text, payload json default 'null', idempotency_key text default null)
+returns uuid
+language plpgsql
+as $$
+declare
+    moment timestamptz := clock_timestamp();
+    -- a UUID of version 7: 48 bits of milliseconds before random ones
+    made   uuid := encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) placing
+                       substring(int8send(floor(extract(epoch from moment) * 1000)::bigint) from 3) from 1 for 6),
+                       52, 1), 53, 1), 'hex')::uuid;
+    code   text;
+    found  uuid;
+begin
+    select v.hash into code from dataflows.version v where v.workflow = start.workflow
+    order by v.created_at desc, v.hash limit 1;
+    if code is null then
+        raise exception 'no process has ever run the workflow %', quote_literal(start.workflow)
+        using hint = 'Start it once from Python, or save the flow; then its name is known here.';
+    end if;
+    insert into dataflows.run (id, workflow, version, status, wake_at, last_seq, idempotency_key, created_at)
+    values (made, start.workflow, code, 'queued', moment, 1, start.idempotency_key, moment)
+    on conflict do nothing
+    returning id into found;
+    if found is null then
+        select r.id into found from dataflows.run r
+        where r.workflow = start.workflow and r.idempotency_key = start.idempotency_key;
+        if found is null then
+            raise exception 'the idempotency key % belongs to a run that this transaction cannot see',
+                quote_literal(start.idempotency_key) using errcode = 'serialization_failure';
+        end if;
+        return found;
+    end if;
+    insert into dataflows.event (run, seq, epoch, kind, data, at)
+    values (made, 1, 0, 'run.created', json_build_object(
+        'workflow', start.workflow, 'version', code,
+        'event', json_build_object('id', made, 'received_at', moment, 'name', 'sql'),
+        'status', 'queued', 'input', coalesce(payload, 'null'::json)), moment);
+    perform pg_notify('dataflows', 'sql ');
+    return made;
+end
+$$;
+
+comment on function dataflows.start(text, json, text) is
+    'Starts a run of a workflow as a part of this transaction; gives its id.';

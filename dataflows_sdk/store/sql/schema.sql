@@ -30,3 +30,8 @@ select exists (select 1 from pg_extension where extname = 'vector'),
 
 -- name: create_vector
 create extension if not exists vector;
+
+-- name: identity
+-- What tells this database from others: when its schema was made, and its address within the server.
+select d.oid::bigint, m.applied_at from dataflows.migration m, pg_database d
+where d.datname = current_database() order by m.number limit 1;
