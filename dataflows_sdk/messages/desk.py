@@ -108,7 +108,8 @@ class Messages:
         keys = [check_key(key) for *_, key in given]
         database, now = self._database, self._now()
         found: list[dict[str, int]] = [{} for _ in given]
-        repeated = [False] * len(given)
+        first = {key: number for number, key in reversed([*enumerate(keys)]) if key is not None}
+        repeated = [key is not None and first[key] != number for number, key in enumerate(keys)]
         with database.connection() as connection, connection.transaction():
             streams = database.run(connection, "streams", "lock", (sorted(set(subjects)),))
             if streams:
@@ -128,6 +129,9 @@ class Messages:
                 if not repeated[number]
             ]
             database.run(connection, "streams", "tell", (CHANNEL, notes))
+        for number, key in enumerate(keys):
+            if key is not None:
+                found[number] = found[first[key]]
         return [Receipt(each, repeat) for each, repeat in zip(found, repeated, strict=True)]
 
     def _note(self, connection: Any, number: int, subject: str, text: str) -> str:
