@@ -148,6 +148,23 @@ def test_time_spent_with_the_host_counts(make_ctx: MakeContext, address: str, en
     assert ctx.functions.invoke("f", timeout="30s") == 7
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "const first = add(); return await (first)",
+        "const other = async () => { await (add()); }; await other(); return 1",
+        "const first = add(); await [1]; await first",
+    ],
+)
+def test_nothing_is_asked_twice(make_ctx: MakeContext, engine: str, code: str) -> None:
+    ctx = make_ctx()
+    add = "const add = async () => atlas.kv.set('n', ((await atlas.kv.get('n')) ?? 0) + 1);"
+    deploy(ctx, f"{add} {code}", engine)
+    ctx.functions.invoke("f", timeout="30s")
+    assert ctx.kv.get("n") == 1
+
+
 def test_who_is_no_function_has_no_host(make_ctx: MakeContext) -> None:
     ctx = make_ctx()
     assert ctx.run(df.flow("f").on_manual().snippet("s", "return typeof atlas"), timeout="30s").result() == "undefined"

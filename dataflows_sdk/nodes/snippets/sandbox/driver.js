@@ -18,12 +18,10 @@
   const NativePromise = Promise;
   const NativeDate = Date;
   const NativeSet = Set;
-  const NativeMap = Map;
   const { then } = Promise.prototype;
   const { getTime } = Date.prototype;
   const { slice, indexOf } = String.prototype;
   const { has, add } = Set.prototype;
-  const { get: take, set: put, delete: drop } = Map.prototype;
   // JSON.stringify would make {} of these, which is never what was meant
   const WITHOUT_JSON = [
     Map, Set, WeakMap, WeakSet, WeakRef, Promise, RegExp, Error, ArrayBuffer, DataView,
@@ -216,7 +214,9 @@
     }
   }
 
-  // `await (x)` is a call of a function where `await` is only a name: no engine can tell before it runs
+  // `await (x)` is a call of a function where `await` is only a name: no engine can tell before it runs. Where a snippet
+  // can ask a host, and would ask twice, it is taken to await at once.
+  const AMBIGUOUS = /\bawait\s*[([`+\-/]/;
   function __dataflows_awaits(code, error) {
     return (
       error instanceof NativeReferenceError &&
@@ -263,100 +263,26 @@
     return __dataflows_compile_async(code);
   }
 
-  // --- the host -----------------------------------------------------------------------------------------
-
-  let calls = []; // what the host was asked and has not been told yet
-  let asked = 0;
-  const waiting = new NativeMap();
-
-  function __dataflows_ask(name, ...args) {
-    return new NativePromise((resolve, reject) => {
-      asked += 1;
-      apply(put, waiting, [asked, { resolve, reject }]);
-      calls[calls.length] = { id: asked, name, args };
-    });
-  }
-
-  function __dataflows_response(told) {
-    const body = told.body;
-    return {
-      status: told.status,
-      ok: told.status >= 200 && told.status < 300,
-      headers: told.headers,
-      text: async () => (typeof body === "string" ? body : body === null ? "" : stringify(body)),
-      json: async () => (typeof body === "string" ? parse(body) : body),
-    };
-  }
-
-  function __dataflows_host() {
-    const atlas = {
-      kv: {
-        get: (key) => __dataflows_ask("kv.get", key),
-        set: (key, value, options) => __dataflows_ask("kv.set", key, value, options ?? {}),
-        delete: (key) => __dataflows_ask("kv.delete", key),
-      },
-      db: { query: (sql, params) => __dataflows_ask("db.query", sql, params ?? []) },
-      fetch: async (url, options) => __dataflows_response(await __dataflows_ask("fetch", text(url), options ?? {})),
-    };
-    defineProperty(globalThis, "atlas", { value: atlas, writable: true, configurable: true, enumerable: true });
-  }
-
-  function __dataflows_told(results) {
-    for (let i = 0; i < results.length; i++) {
-      const { id, value, error } = results[i];
-      const promise = apply(take, waiting, [id]);
-      if (promise === undefined) continue;
-      apply(drop, waiting, [id]);
-      if (error === undefined) {
-        promise.resolve(value);
-      } else {
-        const problem = new NativeError(error.message);
-        problem.name = error.name;
-        promise.reject(problem);
-      }
-    }
-    return "";
-  }
-
-  function __dataflows_calls() {
-    if (calls.length === 0) return "";
-    const told = calls;
-    calls = [];
-    const parts = [];
-    for (let i = 0; i < told.length; i++) {
-      try {
-        parts[parts.length] = stringify(told[i]);
-      } catch (error) {
-        __dataflows_told([{ id: told[i].id, error: { name: "TypeError", message: text(error) } }]);
-      }
-    }
-    return apply(join, ["[", apply(join, parts, [","]), "]"], [""]); // not added: see above
-  }
-
   let answer = "";
 
   // With a request: begins, and gives the answer, or "" when the value is a promise. With "": the answer, if there is.
-  // With "?": what the host is asked, as JSON; with "!…": what it says to that.
   return function __dataflows_step(request) {
     if (request === "") return answer;
-    if (request === "?") return __dataflows_calls();
-    if (request[0] === "!") return __dataflows_told(parse(apply(slice, request, [1])));
     let run;
     try {
       const { code, names, host } = parse(request);
-      if (host) __dataflows_host();
       saysNull = apply(indexOf, code, ["null"]) >= 0;
       __dataflows_name(names);
       let value;
       try {
         try {
-          run = __dataflows_compile(code);
+          run = host && AMBIGUOUS.test(code) ? __dataflows_compile_async(code) : __dataflows_compile(code);
         } catch (error) {
           return __dataflows_failed("syntax", error, lines, columns);
         }
         value = run();
       } catch (error) {
-        if (!__dataflows_awaits(code, error)) throw error;
+        if (host || !__dataflows_awaits(code, error)) throw error;
         // from the beginning, with the names as they were given
         __dataflows_name(parse(request).names);
         log = "";

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from .wire import Ask
 
 _STACK = 1 << 20  # bytes; a main thread has 8 MB almost everywhere, 2 MB on Windows
+#: how a request ends whose snippet may ask a host
+_ASKS = ',"host":true}'
 _NEVER = "it is a promise that never settles; nothing in the sandbox could wake it"
 
 
-def _driver() -> str:
-    with open(os.path.join(os.path.dirname(__file__), "driver.js"), encoding="utf-8") as file:  # noqa: PTH118, PTH120, PTH123 - pathlib takes longer to import than all of this module
+def _script(name: str) -> str:
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:  # noqa: PTH118, PTH120, PTH123 - pathlib takes longer to import than all of this module
         return file.read()
 
 
@@ -31,7 +33,8 @@ class QuickJS:
 
     def __init__(self) -> None:
         self._engine: ModuleType = __import__("_quickjs")
-        self._driver = _driver()
+        self._driver = _script("driver.js")
+        self._host = _script("host.js")
         if not self._engine.Context().eval("typeof ''.isWellFormed === 'function'"):
             raise RuntimeError(
                 "the module that was found is the older package `quickjs`, which has the same name: "
@@ -70,6 +73,7 @@ class QuickJS:
     def _run(self, body: str, seconds: float, ask: Ask) -> str:
         until = time.perf_counter() + seconds
         context, step = self._context, self._step
+        host: Any = context.eval(self._host) if body.endswith(_ASKS) else None
         context.set_time_limit(seconds)
         answer: str = step(body)
         while not answer:
@@ -80,10 +84,10 @@ class QuickJS:
             more = context.execute_pending_job()
             answer = step("")
             if not more and not answer:
-                calls = step("?")
+                calls = host("?") if host is not None else ""
                 if not calls:
                     return failure("result", _NEVER).decode()
-                step("!" + ask(calls.encode()).decode())
+                host("!" + ask(calls.encode()).decode())
         return answer
 
     @staticmethod
@@ -101,7 +105,8 @@ class V8:
 
     def __init__(self) -> None:
         self._engine: ModuleType = __import__("py_mini_racer")
-        self._driver = _driver()
+        self._driver = _script("driver.js")
+        self._host = _script("host.js")
         self._isolate: Any = None
         self._step: Any = None
         self.prepare()  # the first one takes as long as fifty others
@@ -125,19 +130,21 @@ class V8:
         with self._limits.around(seconds, 2 * memory + 4 * len(body)):
             try:
                 isolate.set_hard_memory_limit(memory)
+                host: Any = isolate.eval(self._host) if text.endswith(_ASKS) else None
                 until = time.perf_counter() + seconds
                 answer = step(text, timeout_sec=seconds)
                 while not answer:  # a promise; what it waited for has run when the call was over
                     answer = step("", timeout_sec=max(until - time.perf_counter(), 0.001))
                     if answer:
                         break
-                    calls = step("?", timeout_sec=max(until - time.perf_counter(), 0.001))
+                    left = max(until - time.perf_counter(), 0.001)
+                    calls = host("?", timeout_sec=left) if host is not None else ""
                     if not calls:
                         return failure("result", _NEVER)
                     told = "!" + ask(calls.encode()).decode()
                     if time.perf_counter() >= until:
                         return failure("timeout")
-                    step(told, timeout_sec=max(until - time.perf_counter(), 0.001))
+                    host(told, timeout_sec=max(until - time.perf_counter(), 0.001))
                 if len(answer) > longest:
                     return _too_large(len(answer), longest)
                 encoded: bytes = answer.encode()
