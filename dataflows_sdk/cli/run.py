@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from dataflows_sdk.cli import screen
 from dataflows_sdk.cli.place import Place, database_options, json_option
+from dataflows_sdk.core.ids import new_id
 from dataflows_sdk.errors import RunError
 
 if TYPE_CHECKING:
@@ -46,25 +48,27 @@ def run(
     if resume is not None and (payload is not None or run_id or idempotency_key or detach):
         raise click.UsageError("--resume goes on with a run: it takes no payload, id, idempotency key or --detach")
     given = _payload(payload)
+    from dataflows_sdk.cli.progress import watch  # now: once a run is there, Ctrl-C may come at any moment
     from dataflows_sdk.cli.target import load_target
 
     workflow, flows = load_target(target, module)
     with place.open(work=not detach, make=True) as ctx:
         _register(ctx, workflow, flows)
-        if resume is not None:
-            started = _resumed(ctx, resume, workflow.name)
-        else:
-            started = ctx.start(workflow, given, id=run_id, idempotency_key=idempotency_key)
-        if detach:
-            _print_started(started, as_json, place)
-            return
-        again = (
-            f"dataflows run {target}"
-            + (f" --module {module}" if module else "")
-            + f" --resume {started.id}"
-            + place.hint()
-        )
-        succeeded = _watch(started, as_json, again)
+        identifier = run_id or (new_id() if resume is None and idempotency_key is None else None)
+        try:
+            if resume is not None:
+                started = _resumed(ctx, resume, workflow.name)
+            else:
+                started = ctx.start(workflow, given, id=identifier, idempotency_key=idempotency_key)
+            identifier = started.id
+            if detach:
+                _print_started(started, as_json, place)
+                return
+            succeeded = _watch(watch, started, as_json)
+        except KeyboardInterrupt:
+            again = f"dataflows run {target}" + (f" --module {module}" if module else "")
+            _interrupted(ctx, identifier, f"{again} --resume {identifier}{place.hint()}")
+            raise
     if not succeeded:
         sys.exit(1)
 
@@ -111,9 +115,20 @@ def _resumed(ctx: Context, run_id: str, name: str) -> Run:
     return found
 
 
-def _watch(run: Run, as_json: bool, again: str) -> bool:
-    from dataflows_sdk.cli.progress import watch
+def _interrupted(ctx: Context, identifier: str | None, again: str) -> None:
+    from dataflows_sdk.errors import RunNotFoundError
 
+    try:
+        found = ctx.get(identifier) if identifier is not None else None
+    except RunNotFoundError:  # it was interrupted before the run was there
+        found = None
+    if found is not None:
+        stderr = screen.console(stderr=True)
+        stderr.print(f"\ninterrupted; run {found.id} keeps what it has done. Go on with:", soft_wrap=True)
+        stderr.print(f"  {again}", soft_wrap=True, markup=False)
+
+
+def _watch(watch: Callable[..., Any], run: Run, as_json: bool) -> bool:
     error: RunError | None = None
     result: Any = None
     try:
@@ -121,11 +136,6 @@ def _watch(run: Run, as_json: bool, again: str) -> bool:
         result = run.result()
     except RunError as problem:
         error = problem
-    except KeyboardInterrupt:
-        stderr = screen.console(stderr=True)
-        stderr.print(f"\ninterrupted; run {run.id} keeps what it has done. Go on with:", soft_wrap=True)
-        stderr.print(f"  {again}", soft_wrap=True, markup=False)
-        raise
     if as_json:
         screen.print_json({
             "id": run.id, "workflow": run.workflow, "status": run.status, "result": result, "error": run.error,

@@ -81,7 +81,7 @@ def test_a_plug_in_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(kinds, "_loaded", [])
     monkeypatch.setattr(kinds, "entry_points", lambda group: [broken])
     with pytest.raises(DefinitionError, match="no_such_module_of_acme"):
-        kinds.kind_of("acme_score")
+        kinds.kind_of("acme_that_no_test_registers")
 
 
 def test_what_data_brings_into_html_is_escaped() -> None:
