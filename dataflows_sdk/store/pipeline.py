@@ -8,6 +8,7 @@ psycopg's own asynchronous connection is built on the same calls but waits for e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -181,13 +182,16 @@ class Pipeline:
                 self._loop.remove_writer(self._fd)
 
     def _on_writable(self) -> None:
+        if self._connection is None:
+            return  # it was lost while this waited for its turn
         try:
             self._flush()
-        except psycopg.Error as error:
+        except (psycopg.Error, OSError) as error:
             self._lost(error)
 
     def _on_readable(self) -> None:
-        assert self._connection is not None
+        if self._connection is None:
+            return  # as above
         pgconn = self._connection.pgconn
         try:
             pgconn.consume_input()
@@ -198,7 +202,7 @@ class Pipeline:
             while (notification := pgconn.notifies()) is not None:
                 if self.on_notify is not None:
                     self.on_notify(notification.extra.decode())
-        except psycopg.Error as error:
+        except (psycopg.Error, OSError) as error:
             self._lost(error)
             return
         if self._writing:
@@ -245,9 +249,13 @@ class Pipeline:
         connection, self._connection = self._connection, None
         if connection is None or self._loop is None:
             return
-        self._loop.remove_reader(self._fd)
+        # libpq may have closed the socket already, and a selector that is to forget half of it complains; it has
+        # forgotten all of it then.
+        with contextlib.suppress(OSError):
+            self._loop.remove_reader(self._fd)
         if self._writing:
-            self._loop.remove_writer(self._fd)
+            with contextlib.suppress(OSError):
+                self._loop.remove_writer(self._fd)
         self._writing = False
         connection.close()
 

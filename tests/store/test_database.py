@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from dataflows_sdk.errors import (
 from dataflows_sdk.store import database as database_module
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.migrations import Migration, migrate, migrations
+from dataflows_sdk.store.pipeline import Pipeline
 from dataflows_sdk.store.sqlfiles import statement, statements
 
 
@@ -280,3 +282,23 @@ def test_a_commit_whose_answer_was_lost_is_asked_for_until_somebody_answers(
 
     with pytest.raises(RuntimeError, match="closed"):
         database.fenced(lose_the_answer, lambda _: [], lambda: refused, close)
+
+
+def test_a_socket_that_libpq_closed_while_it_was_to_be_written_to_is_a_lost_connection(database_url: str) -> None:
+    async def lose() -> list[str]:
+        pipeline = Pipeline(database_url, {})
+        told: list[str] = []
+        pipeline.on_lost = lambda: told.append("lost")
+        await pipeline.connect()
+        fd, loop = pipeline._fd, asyncio.get_running_loop()
+        loop.add_writer(fd, pipeline._on_writable)
+        pipeline._writing = True
+        other = os.dup(fd)
+        os.close(fd)  # as libpq does when the server is gone
+        pipeline._lost(psycopg.OperationalError("gone"))
+        pipeline._on_writable()  # both were in the queue already
+        pipeline._on_readable()
+        os.close(other)
+        return told
+
+    assert asyncio.run(lose()) == ["lost"]
