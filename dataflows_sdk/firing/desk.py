@@ -85,7 +85,7 @@ class Triggers:
     def _list(
         self, *, flow: UUID | None = None, workflow: str | None = None, trigger: UUID | None = None
     ) -> builtins.list[Trigger]:
-        rows = self._context._read("triggers", "list", (flow, workflow, None, trigger))
+        rows = self._context._read("triggers", "list", (flow, workflow, trigger))
         return [trigger_of(row) for row in rows]
 
     def preview(
@@ -184,7 +184,7 @@ class Triggers:
         Raises:
             DefinitionError: the event or the target cannot be read.
             NodeUnavailableError: events of this source belong to a part that this version does not have.
-            FlowNotFoundError, WorkflowNotFoundError, FunctionNotFoundError: there is no such target.
+            WorkflowNotFoundError, NonRetryableError: there is no such workflow, or no such function.
         """
         spec = event if isinstance(event, TriggerSpec) else _event(event, source, where)
         if isinstance(event, TriggerSpec) and where is not None:

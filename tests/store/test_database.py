@@ -101,8 +101,8 @@ def test_triggers_of_an_older_schema_go_on(dataflows_databases: Any) -> None:
             (flow, json.dumps(document)),
         )
         insert = (
-            "insert into dataflows.trigger (id, flow, node, type, config, next_at, last_at, since, created_at) "
-            "values (%s, %s, %s, %s, %s, %s, '2026-01-01', now(), now())"
+            "insert into dataflows.trigger (id, flow, node, type, config, next_at, created_at) "
+            "values (%s, %s, %s, %s, %s, %s, '2026-01-01')"
         )
         connection.execute(insert, (listens, flow, "e", "trigger_event", '{"event": "paid"}', None))
         connection.execute(insert, (fires, flow, "cron", "trigger_schedule", '{"every": "1h"}', "2026-01-01"))
@@ -122,7 +122,7 @@ def test_triggers_of_an_older_schema_go_on(dataflows_databases: Any) -> None:
             assert [run.result("20s")["case"] for run in heard] == ["7"]
             # saving it again keeps the triggers that are there
             ctx.flows.get("old").save(df.flow("old").on_event("lost", id="e").switch("s", "{{trigger.id}}", [7]))
-            assert [(each.id, each.enabled) for each in ctx.triggers.of("old")] == [(listens, True), (fires, False)]
+            assert {each.id: each.enabled for each in ctx.triggers.of("old")} == {listens: True, fires: False}
     finally:
         dataflows_databases.drop(url)
 

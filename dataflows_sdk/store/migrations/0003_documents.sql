@@ -45,30 +45,14 @@ create table dataflows.trigger (
     token      text,                                -- of a webhook's address
     enabled    boolean     not null default true,
     next_at    timestamptz,                         -- of a schedule: when it fires next
-    last_at    timestamptz,                         -- up to when it has fired
-    since      timestamptz not null,                -- when it was turned on: what was before does not concern it
+    last_at    timestamptz,                         -- and what it fired last
     bucket     json,                                -- what is left of its rate limit
     created_at timestamptz not null,
     unique (flow, node)
 );
 create unique index trigger_token on dataflows.trigger (token) where token is not null;
 create index trigger_due on dataflows.trigger (next_at) where enabled and next_at is not null;
-create index trigger_event on dataflows.trigger ((config ->> 'event')) where enabled and type = 'trigger_event';
 
 comment on table dataflows.flow is 'Flows that were saved, with their standing.';
 comment on table dataflows.flow_version is 'Every content that a saved flow has had; never changed.';
 comment on table dataflows.trigger is 'What starts runs of active flows.';
-
--- Source that was deployed under a slug; what was deployed last is what is called.
-create table dataflows.function (
-    slug        text        not null,
-    version     text        not null,               -- hash of all that follows but the time
-    engine      text        not null,
-    source      text        not null,
-    timeout_ms  int         not null,
-    memory_mb   int         not null,
-    deployed_at timestamptz not null,
-    primary key (slug, version)
-);
-
-comment on table dataflows.function is 'Functions that were deployed as source, with all their versions.';

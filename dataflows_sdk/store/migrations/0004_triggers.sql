@@ -1,4 +1,17 @@
--- Triggers that belong to no saved flow, limits, and what waits for room; messages, streams; values of functions.
+-- Functions; triggers that belong to no saved flow, limits, and what waits for room; messages and streams; small values;
+-- a start from SQL.
+
+-- Source that was deployed under a slug; what was deployed last is what is called.
+create table dataflows.function (
+    slug        text        not null,
+    version     text        not null,               -- hash of all that follows but the time
+    engine      text        not null,
+    source      text        not null,
+    timeout_ms  int         not null,
+    memory_mb   int         not null,
+    deployed_at timestamptz not null,
+    primary key (slug, version)
+);
 
 -- A trigger is a node of a saved flow, is declared with code, or was made by hand.
 alter table dataflows.trigger alter column flow drop not null;
@@ -6,13 +19,15 @@ alter table dataflows.trigger
     add column origin   text not null default 'flow' check (origin in ('flow', 'code', 'hand')),
     add column workflow text,                       -- whose runs it begins, where that is no saved flow
     add column function text,                       -- or which function it calls
-    add column topic     text,                      -- the events that it listens for: a name, or a pattern
+    add column topic    text,                       -- the events that it listens for: a name, or a pattern
     add column resume_at timestamptz,               -- when what found no room is tried again
     add constraint trigger_target check (num_nonnulls(flow, workflow, function) = 1);
 create unique index trigger_place on dataflows.trigger (coalesce(flow::text, workflow), node) where origin <> 'hand';
 create index trigger_resume on dataflows.trigger (resume_at) where enabled and resume_at is not null;
-update dataflows.trigger set topic = config ->> 'event' where type = 'trigger_event';
-drop index dataflows.trigger_event;
+-- A schedule that never fired owes what was due since it was made.
+update dataflows.trigger set topic = case when type = 'trigger_event' then config ->> 'event' end,
+                             last_at = coalesce(last_at, created_at);
+alter table dataflows.trigger alter column last_at set not null;
 create index trigger_topic on dataflows.trigger (topic) where enabled and topic is not null;
 
 -- The transaction that emitted: an event may be committed after one with a later time, never before its transaction is
@@ -85,8 +100,8 @@ create unique index stream_message_key on dataflows.stream_message (stream, key)
 create table dataflows.stream_consumer (
     stream      text        not null,
     name        text        not null,
-    filter      text        not null,              -- a pattern of subjects
-    regex       text        not null,              -- the same, as a regular expression
+    filter      text        not null,               -- a pattern of subjects
+    regex       text        not null,               -- the same, as a regular expression
     ack_wait    interval    not null,
     max_deliver int         not null,
     seq         bigint      not null,               -- everything up to here was handed out, or does not concern it
@@ -122,6 +137,7 @@ create table dataflows.kv (
 );
 create index kv_expiry on dataflows.kv (expires_at) where expires_at is not null;
 
+comment on table dataflows.function is 'Functions that were deployed as source, with all their versions.';
 comment on table dataflows.rate_limit is 'How many runs triggers may begin in a time.';
 comment on table dataflows.deferred is 'Firings that wait for room under a limit.';
 comment on table dataflows.stream is 'Durable streams of messages.';

@@ -1,21 +1,21 @@
 -- Triggers: of saved flows, of workflows in code, made by hand; when they fire, and by which address.
 
 -- name: list
--- $1 flow $2 workflow $3 function $4 id; null for any
+-- $1 flow $2 workflow $3 id; null for any
 select t.id, t.flow, t.node, t.type, t.config::text, t.token, t.enabled, t.next_at, t.last_at, t.resume_at, t.origin,
        coalesce(t.workflow, f.name), t.function
 from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
 where ($1::uuid is null or t.flow = $1::uuid) and ($2::text is null or coalesce(t.workflow, f.name) = $2::text)
-  and ($3::text is null or t.function = $3::text) and ($4::uuid is null or t.id = $4::uuid)
+  and ($3::uuid is null or t.id = $3::uuid)
 order by t.created_at, t.node, t.id;
 
 -- name: put
 -- $1 id $2 flow, or null $3 workflow in code, or null $4 node $5 type $6 config $7 token $8 next_at $9 now $10 topic
 -- A node keeps its id, its address and what it fired last; a schedule that changed begins anew.
-insert into dataflows.trigger (id, flow, workflow, origin, node, type, config, token, enabled, next_at, last_at, since,
+insert into dataflows.trigger (id, flow, workflow, origin, node, type, config, token, enabled, next_at, last_at,
                                created_at, topic)
 values ($1::uuid, $2::uuid, $3, case when $2::uuid is null then 'code' else 'flow' end, $4, $5, $6::json, $7, true,
-        $8::timestamptz, $9::timestamptz, $9::timestamptz, $9::timestamptz, $10)
+        $8::timestamptz, $9::timestamptz, $9::timestamptz, $10)
 on conflict (coalesce(flow::text, workflow), node) where origin <> 'hand' do update
 set type = excluded.type, config = excluded.config, token = coalesce(trigger.token, excluded.token), enabled = true,
     topic = excluded.topic,
@@ -23,16 +23,15 @@ set type = excluded.type, config = excluded.config, token = coalesce(trigger.tok
                    else excluded.next_at end,
     last_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.last_at
                    else excluded.last_at end,
-    since = case when trigger.enabled then trigger.since else excluded.since end,
     heard = case when trigger.enabled and trigger.topic is not distinct from excluded.topic then trigger.heard
                  else excluded.heard end;
 
 -- name: create
 -- $1 id $2 flow $3 workflow $4 function $5 type $6 config $7 token $8 next_at $9 now $10 topic $11 enabled
-insert into dataflows.trigger (id, flow, workflow, function, node, type, config, token, enabled, next_at, last_at, since,
+insert into dataflows.trigger (id, flow, workflow, function, node, type, config, token, enabled, next_at, last_at,
                                created_at, topic, origin)
 values ($1::uuid, $2::uuid, $3, $4, $1::text, $5, $6::json, $7, $11::boolean, $8::timestamptz, $9::timestamptz,
-        $9::timestamptz, $9::timestamptz, $10, 'hand');
+        $9::timestamptz, $10, 'hand');
 
 -- name: turn_off
 -- $1 flow, or null $2 workflow in code, or null $3 node[] that stay
@@ -45,7 +44,6 @@ where (flow = $1::uuid or workflow = $2) and origin <> 'hand' and enabled and no
 update dataflows.trigger
 set enabled = $2::boolean, next_at = $3::timestamptz,
     last_at = case when $2::boolean and not enabled then $4::timestamptz else last_at end,
-    since = case when $2::boolean and not enabled then $4::timestamptz else since end,
     heard = case when $2::boolean and not enabled then pg_current_xact_id() else heard end
 where id = $1::uuid and origin = 'hand' returning id;
 
