@@ -15,12 +15,15 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from dataflows_sdk.core.ids import new_id
 from dataflows_sdk.core.payload import Payload
 from dataflows_sdk.engine.faces import is_async
 from dataflows_sdk.errors import DefinitionError, DuplicateWorkflowError, InputError, WorkflowNotFoundError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.flow.sources import TriggerSpec
 
 P = TypeVar("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,7 +92,8 @@ class Workflow:
             raise DefinitionError(f"workflow {name!r}: {fn!r} is not callable")
         self.name = name
         self.fn = fn
-        self.trigger = trigger
+        #: what starts it by itself
+        self.triggers = _triggers(name, trigger)
         self.description = description or (inspect.getdoc(fn) or "")
         self.is_async = is_async(fn)
         self.source = _source(fn)
@@ -115,10 +119,7 @@ class Workflow:
     @property
     def input_schema(self) -> Any:
         """The JSON Schema of inputs that are given by hand; None for any."""
-        if self.trigger is None:
-            return None
-        given = self.trigger if isinstance(self.trigger, list | tuple) else [self.trigger]
-        manual = [each for each in given if getattr(each, "type", None) == "trigger_manual"]
+        manual = [each for each in self.triggers if each.type == "trigger_manual"]
         return manual[0].config.get("input_schema") if manual else None
 
     def event(self, payload: Any) -> Event[Any]:
@@ -162,6 +163,14 @@ class Workflow:
         """What is stored beside the source of a version."""
         module, qualname = self.origin
         return {"module": module, "qualname": qualname, "python": platform.python_version()}
+
+
+def _triggers(name: str, given: Any) -> tuple[TriggerSpec, ...]:
+    if given is None:
+        return ()
+    from dataflows_sdk.flow.sources import trigger_specs  # loads the node types
+
+    return trigger_specs(given, f"workflow {name!r}")
 
 
 def check_workflow_name(name: object) -> None:
@@ -369,7 +378,7 @@ def workflow(
             `on_service`, or several in a list. Every context that works looks after it.
 
     Raises:
-        DefinitionError: a bad name or signature.
+        DefinitionError: a bad name, signature or trigger.
         DuplicateWorkflowError: the name belongs to another function.
     """
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dataflows_sdk.errors import DefinitionError
-from dataflows_sdk.flow.sources import TriggerSpec, trigger_specs
-
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
     from dataflows_sdk.engine.definitions import Workflow
-
-log = logging.getLogger("dataflows.triggers")
+    from dataflows_sdk.flow.sources import TriggerSpec
 
 
 class Declared:
@@ -46,11 +41,7 @@ class Declared:
             self._generation = generation
 
     def _take(self, workflow: Workflow) -> None:
-        try:
-            specs = trigger_specs(workflow.trigger, f"workflow {workflow.name!r}")
-        except DefinitionError as error:
-            log.warning("%s", error)
-            return
+        specs = workflow.triggers
         if self._done.get(workflow.name) != specs and (specs or self._was_on(workflow.name)):
             self._put(workflow.name, specs)
         self._done[workflow.name] = specs

@@ -27,7 +27,7 @@ from dataflows_sdk.firing.starting import Starter
 from dataflows_sdk.firing.times import Clockwork, schedule_of
 from dataflows_sdk.firing.webhooks import Gate
 from dataflows_sdk.flow.builder import Flow
-from dataflows_sdk.flow.sources import TriggerSpec, on_event, on_schedule, on_service, trigger_specs
+from dataflows_sdk.flow.sources import TriggerSpec, on_event, on_schedule, on_service
 from dataflows_sdk.triggers.schedule import Firing
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Triggers:
         """The triggers that a flow or workflow has by its content, on or off."""
         if self._is_code(flow):
             workflow = self._context._engine.resolve(flow)
-            specs = trigger_specs(workflow.trigger, f"workflow {workflow.name!r}")
+            specs = workflow.triggers
             nodes = [(name, each.type, each.config) for name, each in zip(names(len(specs)), specs, strict=True)]
             standing: tuple[UUID | None, str, int | None] = None, workflow.name, None
         else:

@@ -83,8 +83,6 @@ def trigger_specs(given: Any, owner: str) -> tuple[TriggerSpec, ...]:
         DefinitionError: it is none.
         FlowValidationError: it makes no sense.
     """
-    if given is None:
-        return ()
     several = list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
     found = []
     for each in several:
