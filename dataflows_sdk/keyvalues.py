@@ -8,6 +8,7 @@ import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.errors import DefinitionError, NotSerializableError
 
@@ -41,13 +42,10 @@ class KeyValues:
             ttl: how long it stays; None for ever.
 
         Raises:
+            DefinitionError: the key or the *ttl* makes no sense.
             NotSerializableError: the value cannot be kept.
         """
-        name, life = _key(key), None if ttl is None else parse_duration(ttl)
-        if life is not None and life <= timedelta(0):
-            raise DefinitionError(f"ttl={ttl!r}: a duration above 0 is needed")
-        from dataflows_sdk.core.codec import Codec
-
+        name, life = _key(key), None if ttl is None else _life(ttl)
         encoded = Codec(self._whole()._types, inline_limit=_LARGEST).encode(value, f"value of {name!r}")
         if encoded.blobs:
             raise NotSerializableError(f"value of {name!r}: up to {_LARGEST // 1024} KiB and no tables are kept by key")
@@ -66,7 +64,7 @@ class KeyValues:
         """`get` on a loop; it reads in a thread."""
         return await asyncio.to_thread(self.get, key)
 
-    async def aset(self, key: str, value: Any, ttl: float | None = None) -> None:
+    async def aset(self, key: str, value: Any, ttl: Duration | None = None) -> None:
         """`set` on a loop; it writes in a thread."""
         await asyncio.to_thread(self.set, key, value, ttl)
 
@@ -91,3 +89,13 @@ def _key(key: object) -> str:
     if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY or "\0" in key:
         raise DefinitionError(f"a key is a text of 1 to {_LONGEST_KEY} characters, not {key!r:.100}")
     return key
+
+
+def _life(ttl: Duration) -> timedelta:
+    try:
+        life = parse_duration(ttl)
+    except DefinitionError as error:
+        raise DefinitionError(f"ttl={ttl!r}: {error}") from None
+    if life <= timedelta(0):
+        raise DefinitionError(f"ttl={ttl!r}: a duration above 0 is needed")
+    return life

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,7 @@ def run(
     if resume is not None and (payload is not None or run_id or idempotency_key or detach):
         raise click.UsageError("--resume goes on with a run: it takes no payload, id, idempotency key or --detach")
     given = _payload(payload)
-    from dataflows_sdk.cli.progress import watch  # now: once a run is there, Ctrl-C may come at any moment
+    from dataflows_sdk.cli import progress  # noqa: F401 - now: once a run is there, Ctrl-C may come at any moment
     from dataflows_sdk.cli.target import load_target
 
     workflow, flows = load_target(target, module)
@@ -64,7 +63,7 @@ def run(
             if detach:
                 _print_started(started, as_json, place)
                 return
-            succeeded = _watch(watch, started, as_json)
+            succeeded = _watch(started, as_json)
         except KeyboardInterrupt:
             again = f"dataflows run {target}" + (f" --module {module}" if module else "")
             _interrupted(ctx, identifier, f"{again} --resume {identifier}{place.hint()}")
@@ -128,7 +127,9 @@ def _interrupted(ctx: Context, identifier: str | None, again: str) -> None:
         stderr.print(f"  {again}", soft_wrap=True, markup=False)
 
 
-def _watch(watch: Callable[..., Any], run: Run, as_json: bool) -> bool:
+def _watch(run: Run, as_json: bool) -> bool:
+    from dataflows_sdk.cli.progress import watch
+
     error: RunError | None = None
     result: Any = None
     try:

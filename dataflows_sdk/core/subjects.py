@@ -35,8 +35,20 @@ def check_subject(subject: object) -> str:
         DefinitionError: it is none.
     """
     text = check_pattern(subject)
-    if "*" in text.split(".") or ">" in text.split("."):
+    if is_pattern(text):
         raise DefinitionError(f"{subject!r} is a pattern; a message has one subject such as 'order.created'")
+    return text
+
+
+def check_name(name: object, what: str) -> str:
+    """The name of a stream, say, as it is: formed like a subject.
+
+    Raises:
+        DefinitionError: it is none; the message says of *what*.
+    """
+    text = check_pattern(name)
+    if is_pattern(text):
+        raise DefinitionError(f"{name!r} is no name of a {what}")
     return text
 
 

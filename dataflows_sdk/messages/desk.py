@@ -12,9 +12,9 @@ from dataflows_sdk.arguments import check_key
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.ids import new_uuid
-from dataflows_sdk.core.subjects import check_pattern, check_subject
+from dataflows_sdk.core.subjects import check_name, check_pattern, check_subject
 from dataflows_sdk.errors import DefinitionError, NotSerializableError
-from dataflows_sdk.messages.stream import Stream, StreamInfo, _check_name
+from dataflows_sdk.messages.stream import Stream, StreamInfo
 from dataflows_sdk.messages.subscription import CHANNEL, Hub, Listening
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Messages:
         if self._subjects:
             raise DefinitionError("this is the scope of a project already; ctx.messages.scope(…) makes another one")
         for name in (project, env):
-            if "." in _check_name(name, "project or environment"):
+            if "." in check_name(name, "project or environment"):
                 raise DefinitionError(f"the name of a project or environment has no dot: {name!r}")
         return Messages(self._context, (self, project, env))
 
@@ -186,7 +186,7 @@ class Messages:
             StreamNotFoundError: there is none, and nothing says what it is to keep.
             DefinitionError: an argument makes no sense.
         """
-        stream = Stream(self, _check_name(name, "stream"))
+        stream = Stream(self, check_name(name, "stream"))
         if subjects is None:
             if (max_age, max_messages, max_bytes) != (None, None, None):
                 raise DefinitionError("to change a stream, say its subjects too")

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows_sdk.core.durations import Duration, parse_duration
-from dataflows_sdk.core.subjects import check_pattern
+from dataflows_sdk.core.subjects import check_name, check_pattern
 from dataflows_sdk.errors import ConsumerNotFoundError, DefinitionError, StreamNotFoundError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Stream:
             StreamNotFoundError: the stream was deleted.
             DefinitionError: an argument makes no sense.
         """
-        _check_name(name, "consumer")
+        check_name(name, "consumer")
         pattern, wait = self._messages._subject(check_pattern(filter)), parse_duration(ack_wait).total_seconds()
         if wait <= 0 or isinstance(max_deliver, bool) or not isinstance(max_deliver, int) or max_deliver < 1:
             raise DefinitionError(f"ack_wait={ack_wait!r} and max_deliver={max_deliver!r} are above 0")
@@ -302,10 +302,3 @@ def _limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST:
         raise DefinitionError(f"limit={limit!r}: 1 to {_MOST:,} messages at once")
     return limit
-
-
-def _check_name(name: object, what: str) -> str:
-    text = check_pattern(name)
-    if any(word in ("*", ">") for word in text.split(".")):
-        raise DefinitionError(f"{name!r} is no name of a {what}")
-    return text

@@ -14,6 +14,7 @@ from dataflows_sdk.errors import NodeUnavailableError, NonRetryableError
 from dataflows_sdk.nodes.http import ActionHttp, call_http
 
 if TYPE_CHECKING:
+    from dataflows_sdk.core.durations import Duration
     from dataflows_sdk.nodes.registry import Call
 
 _LARGEST_BODY = 4 * 1024 * 1024
@@ -26,7 +27,7 @@ class KeyValues(Protocol):
     """Where small values are kept."""
 
     async def aget(self, key: str) -> Any: ...
-    async def aset(self, key: str, value: Any, ttl: float | None = None) -> None: ...
+    async def aset(self, key: str, value: Any, ttl: Duration | None = None) -> None: ...
     async def adelete(self, key: str) -> bool: ...
 
 
@@ -84,16 +85,10 @@ class Host:
 
 
 async def _keep(store: KeyValues, name: str, args: list[Any]) -> Any:
-    key = args[0] if args else None
-    if not isinstance(key, str) or not 0 < len(key) <= 500 or "\0" in key:
-        raise NonRetryableError(f"a key is a text of up to 500 characters, not {key!r:.100}")
+    key, value, options = (*args, None, None, None)[:3]
     if name == "kv.get":
         return await store.aget(key)
     if name == "kv.delete":
         return await store.adelete(key)
-    value, options = (*args[1:], None, None)[:2]
-    ttl = options.get("ttl") if isinstance(options, Mapping) else None
-    if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl < 1e9):
-        raise NonRetryableError(f"ttl is a number of seconds above 0, not {ttl!r:.100}")
-    await store.aset(key, value, ttl)
+    await store.aset(key, value, options.get("ttl") if isinstance(options, Mapping) else None)
     return None

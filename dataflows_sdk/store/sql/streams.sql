@@ -25,8 +25,8 @@ insert into dataflows.stream (name, subjects, regexes, max_age, max_messages, ma
 select $1, $2::text[], (select array_agg(dataflows.subject_regex(p.pattern)) from unnest($2::text[]) as p(pattern)),
        make_interval(secs => $3::double precision), $4::bigint, $5::bigint, $6::timestamptz
 on conflict (name) do update
-set subjects = excluded.subjects, regexes = excluded.regexes, max_age = excluded.max_age, max_messages = excluded.max_messages,
-    max_bytes = excluded.max_bytes;
+set subjects = excluded.subjects, regexes = excluded.regexes, max_age = excluded.max_age,
+    max_messages = excluded.max_messages, max_bytes = excluded.max_bytes;
 
 -- name: list
 -- $1 name or null $2 beginning of the name
@@ -109,7 +109,8 @@ order by m.seq limit $4;
 -- name: define_consumer
 -- $1 stream $2 name $3 filter $4 ack_wait in seconds $5 max_deliver $6 after $7 now
 insert into dataflows.stream_consumer (stream, name, filter, regex, ack_wait, max_deliver, seq, created_at)
-select s.name, $2, $3, dataflows.subject_regex($3), make_interval(secs => $4::double precision), $5::int, coalesce($6::bigint, s.seq), $7::timestamptz
+select s.name, $2, $3, dataflows.subject_regex($3), make_interval(secs => $4::double precision), $5::int,
+       coalesce($6::bigint, s.seq), $7::timestamptz
 from dataflows.stream s where s.name = $1
 on conflict (stream, name) do update
 set filter = excluded.filter, regex = excluded.regex, ack_wait = excluded.ack_wait, max_deliver = excluded.max_deliver
@@ -192,11 +193,6 @@ delete from dataflows.stream_delivery where stream = $1 and consumer = $2 and se
 -- Only of the one who has it: who was too late does not decide any more.
 update dataflows.stream_delivery set due_at = $5::timestamptz
 where stream = $1 and consumer = $2 and seq = $3::bigint and count = $4::int returning seq;
-
--- name: ack_wait
--- $1 stream $2 consumer
-select extract(epoch from c.ack_wait)::double precision from dataflows.stream_consumer c
-where c.stream = $1 and c.name = $2;
 
 -- name: dead
 -- $1 stream $2 consumer
