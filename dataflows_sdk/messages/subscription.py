@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import queue
 import threading
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.subjects import matches
+from dataflows_sdk.nodes.inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +30,7 @@ class Heard:
     payload: Any
 
 
-class Listening:
+class Listening(Inbox[Heard]):
     """What one listener has not read yet: an iterator that waits, in a blocking or an asynchronous loop.
 
     Use it as a context manager, or `close` it. A listener that does not read keeps 10,000 messages; newer ones are
@@ -41,57 +38,17 @@ class Listening:
     """
 
     def __init__(self, pattern: str, cut: int, timeout: float | None, leave: Callable[[Listening], None]) -> None:
+        super().__init__(_MOST_WAITING, timeout, leave)
         self._pattern = pattern
         self._cut = cut
-        self._timeout = timeout
-        self._leave = leave
-        self._queue: queue.Queue[Heard | None] = queue.Queue(_MOST_WAITING)
-        self._ended = threading.Event()
-        #: messages that were told while too many waited to be read
-        self.dropped = 0
+
+    def tell(self, subject: str, payload: Any) -> None:
+        """Keep a message that it wants."""
+        self.put(Heard(subject[self._cut :], payload))
 
     def wants(self, subject: str) -> bool:
+        """Whether it is one of the pattern's."""
         return matches(self._pattern, subject)
-
-    def put(self, subject: str, payload: Any) -> None:
-        """Never waits."""
-        try:
-            self._queue.put_nowait(Heard(subject[self._cut :], payload))
-        except queue.Full:
-            self.dropped += 1
-
-    def __iter__(self) -> Iterator[Heard]:
-        return self
-
-    def __next__(self) -> Heard:
-        """The next message; the iteration ends when there is none for so long, or when it is closed."""
-        if self._ended.is_set() and self._queue.empty():
-            raise StopIteration
-        try:
-            found = self._queue.get(timeout=self._timeout)
-        except queue.Empty:
-            raise StopIteration from None
-        if found is None:
-            raise StopIteration
-        return found
-
-    async def __aiter__(self) -> AsyncIterator[Heard]:
-        while (found := await asyncio.to_thread(next, self, None)) is not None:
-            yield found
-
-    def close(self) -> None:
-        """Stop listening; who waits for the next one stops waiting. Idempotent."""
-        if not self._ended.is_set():
-            self._ended.set()
-            self._leave(self)
-            with contextlib.suppress(queue.Full):  # nobody waits at a full queue
-                self._queue.put_nowait(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Hub:
@@ -136,7 +93,7 @@ class Hub:
         else:
             payload = self._codec.decode(json.dumps(told["p"]))
         for each in wanting:
-            each.put(told["s"], payload)
+            each.tell(told["s"], payload)
 
     def _leave(self, listening: Listening) -> None:
         with self._lock:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
+
+from dataflows_sdk.nodes.inbox import Inbox
 
 _MOST_WAITING = 1_000
 
@@ -26,15 +26,13 @@ class Notification:
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-class Subscription:
+class Subscription(Inbox[Notification]):
     """What one listener has not yet read; an iterator that waits. Use it as a context manager, or `close` it."""
 
     def __init__(self, owner: Notifications, channel: str | None, user_id: str | None, timeout: float | None) -> None:
-        self._owner = owner
+        super().__init__(_MOST_WAITING, timeout, owner._leave)
         self._channel = channel
         self._user_id = user_id
-        self._timeout = timeout
-        self._queue: queue.Queue[Notification | None] = queue.Queue(_MOST_WAITING)
 
     def wants(self, note: Notification) -> bool:
         everything = self._channel is None and self._user_id is None
@@ -43,37 +41,6 @@ class Subscription:
             or (self._channel is not None and note.channel == self._channel)
             or (self._user_id is not None and note.user_id == self._user_id)
         )
-
-    def put(self, note: Notification | None) -> bool:
-        """Never waits: a listener that does not read loses the newest."""
-        try:
-            self._queue.put_nowait(note)
-        except queue.Full:
-            return False
-        return True
-
-    def __iter__(self) -> Iterator[Notification]:
-        return self
-
-    def __next__(self) -> Notification:
-        try:
-            note = self._queue.get(timeout=self._timeout)
-        except queue.Empty:
-            raise StopIteration from None
-        if note is None:
-            raise StopIteration
-        return note
-
-    def close(self) -> None:
-        """Stop listening; who waits for the next one stops waiting."""
-        self._owner._leave(self)
-        self.put(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Notifications:
@@ -105,9 +72,9 @@ class Notifications:
     def close(self) -> None:
         """End every subscription."""
         with self._lock:
-            subscriptions, self._subscriptions = self._subscriptions, []
+            subscriptions = list(self._subscriptions)
         for each in subscriptions:
-            each.put(None)
+            each.close()
 
     def _leave(self, subscription: Subscription) -> None:
         with self._lock:
