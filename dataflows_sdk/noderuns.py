@@ -35,14 +35,14 @@ class StepRun:
     node_id: str
     type: str
     status: str
-    attempt: int
-    input: Any
-    output: Any
-    error: dict[str, Any] | None
-    loop_group_id: UUID | None
-    loop_index: int | None
-    started_at: datetime | None
-    completed_at: datetime | None
+    attempt: int = 0
+    input: Any = None
+    output: Any = None
+    error: dict[str, Any] | None = None
+    loop_group_id: UUID | None = None
+    loop_index: int | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
 
 
 _STATUS = {"started": "running", "retrying": "running", "timed_out": "completed"}
@@ -76,56 +76,38 @@ def step_runs(
     for event in events:
         if event.kind == "step.skipped":
             node = str(event.data.get("name", event.key))
-            found[event.key] = _nothing(run, event.key, node, types.get(node, "step"), "skipped")
+            found[event.key] = _made(run, event.key, node, types.get(node, "step"), "skipped")
     begun = {each.node_id for each in found.values()}
     waiting = [] if spec is None else [node for node in take_apart(spec).specs[None].nodes if node.id not in begun]
     return [
         *found.values(),
-        *(_nothing(run, node.id, node.id, node.type, "pending") for node in waiting if not is_trigger(node.type)),
+        *(_made(run, node.id, node.id, node.type, "pending") for node in waiting if not is_trigger(node.type)),
     ]
 
 
-def _nothing(run: UUID, key: str, node: str, kind: str, status: str) -> StepRun:
-    """A node that did nothing."""
+def _made(run: UUID, key: str, node: str, kind: str, status: str, **told: Any) -> StepRun:
     group, index = _loop(key)
-    return StepRun(
-        deterministic_id(run, f"node:{key}"),
-        run,
-        key,
-        node,
-        kind,
-        status,
-        0,
-        None,
-        None,
-        None,
-        None if group is None else deterministic_id(run, f"loop:{group}"),
-        index,
-        None,
-        None,
-    )
+    loop = None if group is None else deterministic_id(run, f"loop:{group}")
+    identifier = deterministic_id(run, f"node:{key}")
+    return StepRun(identifier, run, key, node, kind, status, loop_group_id=loop, loop_index=index, **told)
 
 
 def _step_run(run: UUID, view: StepView, key: str, types: dict[str, str], status: str) -> StepRun:
     stands = _STATUS.get(view.status, view.status)
     if stands in _OPEN and status in ("cancelled", "failed"):
         stands = "cancelled"
-    group, index = _loop(key)
-    return StepRun(
-        deterministic_id(run, f"node:{key}"),
+    return _made(
         run,
         key,
         view.name,
         types.get(view.name, view.op),
         stands,
-        view.attempt,
-        view.input,
-        view.output if stands == "completed" else None,
-        view.error if stands == "failed" else None,
-        None if group is None else deterministic_id(run, f"loop:{group}"),
-        index,
-        view.started_at,
-        view.finished_at if stands not in _OPEN else None,
+        attempt=view.attempt,
+        input=view.input,
+        output=view.output if stands == "completed" else None,
+        error=view.error if stands == "failed" else None,
+        started_at=view.started_at,
+        completed_at=view.finished_at if stands not in _OPEN else None,
     )
 
 

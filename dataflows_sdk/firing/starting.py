@@ -61,15 +61,14 @@ class Starter:
         Raises:
             see `begin`.
         """
-        wait = 0.0 if source.resume_at is None else -1.0  # those that wait already come first
-        if not wait:
-            wait = self.limits.take(source, event_id, now)
-        if not wait:
+        others_wait = source.resume_at is not None  # they come first
+        wait = 0.0 if others_wait else self.limits.take(source, event_id, now)
+        if not wait and not others_wait:
             return self.begin(source, topic, event_id, payload)
         encoded = self._context._engine.values.encode(payload, f"payload of {source}")
         run = self._context._database.run
         run(connection, "triggers", "defer", (source.trigger, event_id, topic, encoded.text, now))
-        run(connection, "triggers", "resume_at", (source.trigger, now + timedelta(seconds=max(wait, 0.0))))
+        run(connection, "triggers", "resume_at", (source.trigger, now + timedelta(seconds=wait)))
         return None
 
     def resume(self, connection: Connection[Any], source: Source, now: datetime) -> int:
