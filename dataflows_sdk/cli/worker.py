@@ -93,8 +93,8 @@ def _arguments(
 def _settle_memory() -> None:
     """What was imported stays: the collector need not walk over it again and again.
 
-    A process that takes on runs all day makes many objects and hardly any cycles; with the usual thresholds a quarter of
-    its time is spent on looking for them.
+    A process that takes on runs all day makes many objects and hardly any cycles; with the usual thresholds a quarter
+    of its time is spent on looking for them.
     """
     gc.collect()
     gc.freeze()
