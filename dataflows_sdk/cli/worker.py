@@ -68,8 +68,9 @@ def worker(
     with place.open(work=True, make=True, **options) as ctx:
         ctx.register(*found)
         _settle_memory()
-        _say(ctx, queues, supervised)
         working = ctx.worker(grace=grace)
+        working.listen()
+        _say(ctx, queues, supervised)
         if supervised:
             threading.Thread(target=_until_orphaned, args=(working.stop,), daemon=True).start()
         working.run()

@@ -214,7 +214,8 @@ def test_the_slot_of_a_worker_that_died_is_free_again(make_ctx: MakeContext, dea
         (("q", {"rate": (0, "1m")}), "lets a number of runs begin"),
         (("q", {"rate": (1, "0s")}), "the period of rate"),
         (("q", {"ageing": "0s"}), "ageing is a time"),
-        (("*", {"concurrency_per_key": 1}), "keys belong to one queue"),
+        (("*", {"concurrency_per_key": 1}), "a queue with a name of its own"),
+        (("default", {"fair": True}), "a queue with a name of its own"),
         (("", {}), "queue is a printable text"),
     ],
 )

@@ -302,9 +302,9 @@ with recursive ready(queue, workflow) as (
     select o.name, r.key, 0, r.id, r.rank, r.epoch = 0, 0, null, null, false
     from open o join ready p on p.queue = o.name cross join lateral (
         select r.id, r.rank, r.epoch, r.key from dataflows.run r
-        where r.status = 'queued' and r.queue = p.queue and r.workflow = p.workflow and (not o.keyed or r.key is null)
+        where r.status = 'queued' and r.queue = p.queue and r.workflow = p.workflow
         order by r.rank limit o.room) r
-    where p.workflow = any($3::text[])
+    where not o.keyed and p.workflow = any($3::text[])
 ), in_lane as (
     select c.*,
            case when c.keyed then c.busy + row_number() over (partition by c.queue, c.key order by c.rank, c.id)
