@@ -10,8 +10,10 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -74,7 +76,8 @@ def cpu_seconds(pid: int) -> float:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Server]:
-    """Start the server, give it, stop it and delete its data, also when the session is interrupted."""
+    """Start the server, give it, stop it and delete its data, also when the session is interrupted or terminated."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: terminated"))  # an exit runs what is below
     home = Path(tempfile.mkdtemp(prefix="dfbench-"))
     try:
         binaries, identity = _installation(home)
