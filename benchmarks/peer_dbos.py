@@ -8,11 +8,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dbos import DBOS
+import sqlalchemy
+from dbos import DBOS, DBOSClient, EnqueueOptions
 
+from crew import drained, latencies, lots, stamp, stand_by, work_until_dismissed
 from protocol import PAYLOAD, Job, Measurement, Stopwatch, main, per_step, throughput, workload
 
+QUEUE = "q"
 durations: list[float] = []
+stamping = False
 
 
 @DBOS.step()
@@ -60,7 +64,31 @@ async def fan_out(steps: int) -> int:
     return len(await asyncio.gather(*[async_step(number) for number in range(steps)]))
 
 
-def launch(job: Job) -> None:
+@DBOS.step()
+async def async_one_step(number: int) -> dict[str, Any]:
+    if stamping:
+        stamp(number)
+    return PAYLOAD
+
+
+@DBOS.step()
+def one_step(number: int) -> dict[str, Any]:
+    if stamping:
+        stamp(number)
+    return PAYLOAD
+
+
+@DBOS.workflow(name="async_one")
+async def async_one(number: int) -> dict[str, Any]:
+    return await async_one_step(number)
+
+
+@DBOS.workflow(name="one")
+def one(number: int) -> dict[str, Any]:
+    return one_step(number)
+
+
+def configure(job: Job) -> None:
     DBOS(
         config={
             "name": "bench",
@@ -71,6 +99,10 @@ def launch(job: Job) -> None:
             "executor_id": f"e{os.getpid()}",
         }
     )
+
+
+def launch(job: Job) -> None:
+    configure(job)
     DBOS.launch()
 
 
@@ -130,6 +162,79 @@ def parallel(job: Job) -> Measurement:
         done = asyncio.run(fan_out(job.steps))
     assert done == job.steps
     return throughput("steps_per_s", job.steps, watch)
+
+
+# --- queues -----------------------------------------------------------------------------------------------
+
+
+def client_of(job: Job) -> tuple[DBOSClient, EnqueueOptions]:
+    """An application makes the schema and the queue, then leaves; a client enqueues."""
+    launch(job)
+    DBOS.register_queue(QUEUE, **job.settings.get("queue", {}))
+    DBOS.destroy()
+    client = DBOSClient(system_database_url=job.dsn, system_database_pool_size=16)
+    name = "one" if job.mode == "sync" else "async_one"
+    return client, {"workflow_name": name, "queue_name": QUEUE, "application_name": "bench"}
+
+
+def fill(job: Job, client: DBOSClient, options: EnqueueOptions, threads: int = 1) -> None:
+    """500 in a transaction; there is no call for several."""
+    engine = sqlalchemy.create_engine(job.dsn.replace("postgresql://", "postgresql+psycopg://"), pool_size=threads)
+
+    def together(lot: range) -> None:
+        with engine.begin() as connection:
+            for number in lot:
+                client.enqueue_in_transaction(connection, options, number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(together, lots(job.runs, job.settings.get("lot", 500))))
+
+
+@workload("serve", "async")
+@workload("serve", "sync")
+def serve(job: Job) -> Measurement:
+    global stamping
+    stamping = job.settings.get("stamp", False)
+    configure(job)
+    stand_by()
+    DBOS.launch()
+    work_until_dismissed()
+    return {}
+
+
+@workload("W4", "async")
+@workload("W4", "sync")
+def drain(job: Job) -> Measurement:
+    fill(job, *client_of(job))
+    return drained(
+        job,
+        "select count(*) from dbos.workflow_status where status = 'SUCCESS'",
+        "select to_timestamp(min(started_at_epoch_ms) / 1000.0), to_timestamp(max(completed_at) / 1000.0)"
+        " from dbos.workflow_status",
+    )
+
+
+@workload("enqueue", "sync")
+def enqueue(job: Job) -> Measurement:
+    client, options = client_of(job)
+    lanes = job.settings["lanes"]
+    with Stopwatch() as watch:
+        if "lot" in job.settings:
+            fill(job, client, options, lanes)
+        else:
+            with ThreadPoolExecutor(lanes) as threads:
+                list(threads.map(lambda number: client.enqueue(options, number), range(job.runs)))
+    return throughput("runs_per_s", job.runs, watch)
+
+
+@workload("W5", "async")
+async def latency(job: Job) -> Measurement:
+    client, options = await asyncio.to_thread(client_of, job)
+
+    async def start(number: int) -> None:
+        client.enqueue(options, number)
+
+    return await latencies(job, start, 2.5, job.settings["queue"].get("polling_interval_sec", 1.0))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""What is measured, with which settings, and what the project promises.
+"""The contest of run.py: what a durable step costs.
 
-The workloads are fixed; each contestant plays with the settings that were fastest for it (README.md says how
-they were found).
+The workloads are fixed; each contestant plays with the settings that were fastest for it (README.md says how they
+were found).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from contest import Bar, Contest, Entry
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES = {
     "W1": {"runs": 1, "steps": 200},
     "W2": {"runs": 2000, "steps": 5},
     "W3": {"runs": 1, "steps": 1000},
@@ -21,25 +20,6 @@ TITLES = {
 }
 PGBENCH_CLIENTS = (1, 8, 32)
 PGBENCH_SECONDS = 5
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A contestant in a workload: the program, the mode in which it plays, its settings."""
-
-    name: str
-    program: str
-    workload: str
-    mode: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    #: the row in which it stands, when that is not its mode: a neighbour that is faster in another mode stands
-    #: against the mode of ours with which it is compared, another way to the same end has a row of its own
-    against: str = ""
-
-    @property
-    def row(self) -> tuple[str, str]:
-        return self.workload, self.against or self.mode
-
 
 ENTRIES = (
     Entry("raw", "raw", "W1", "async"),
@@ -65,32 +45,22 @@ ENTRIES = (
     Entry("ours", "ours", "W3", "async"),
     Entry("ours", "ours", "W3", "async", {"how": "gather"}, against="async, asyncio.gather"),
     Entry("ours", "ours", "W3", "sync"),
+    *(
+        Entry("raw", "raw", "pgbench", "sync", {"clients": clients, "seconds": PGBENCH_SECONDS}, against=str(clients))
+        for clients in PGBENCH_CLIENTS
+    ),
 )
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Ours in ``row`` is at most (or at least) ``factor`` times ``other``."""
-
-    row: tuple[str, str]
-    other: str
-    factor: float
-    other_row: tuple[str, str]
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.row[0] == "W1"
-
-
 BARS = (
-    Bar(("W1", "async"), "raw", 1.5, ("W1", "async")),
-    Bar(("W1", "async"), "DBOS", 0.35, ("W1", "async")),
+    Bar(("W1", "async"), "raw", 1.5, ("W1", "async"), at_most=True),
+    Bar(("W1", "async"), "DBOS", 0.35, ("W1", "async"), at_most=True),
     Bar(("W2", "async"), "DBOS", 40, ("W2", "async")),
     Bar(("W2", "async"), "absurd", 10, ("W2", "async")),
     Bar(("W3", "async"), "DBOS", 40, ("W3", "async")),
     Bar(("W3", "async"), "LangGraph", 15, ("W3", "async")),
     # a step may take 1 / 0.4 of the time, a second may hold 0.4 of the runs and steps
-    Bar(("W1", "sync"), "ours", 2.5, ("W1", "async")),
+    Bar(("W1", "sync"), "ours", 2.5, ("W1", "async"), at_most=True),
     Bar(("W2", "sync"), "ours", 0.4, ("W2", "async")),
     Bar(("W3", "sync"), "ours", 0.4, ("W3", "async")),
 )
+
+ENGINE = Contest(SIZES, TITLES, ("raw", "DBOS", "absurd", "LangGraph", "ours"), ENTRIES, BARS)

@@ -1,9 +1,10 @@
-"""What run.py and the program of each contestant say to each other.
+"""What a session and the program of each contestant say to each other.
 
-run.py starts ``python peer_x.py '{"workload": "W1", "mode": "async", "dsn": "postgresql://…", …}'``, a fresh
+The session starts ``python peer_x.py '{"workload": "W1", "mode": "async", "dsn": "postgresql://…", …}'``, a fresh
 process on a fresh database, and reads one line of JSON from its output: ``{"metric": …, "value": …}``
-and whatever else is worth keeping. A contestant registers one function for each workload and mode, and calls
-:func:`main`.
+and whatever else is worth keeping; ``"also"`` has figures that stand in rows of their own, by the name of the row, and
+``{"skipped": "why"}`` says that the contestant cannot play. A contestant registers one function for each workload and
+mode, and calls :func:`main`.
 """
 
 from __future__ import annotations
@@ -33,12 +34,20 @@ class Job:
     steps: int
     runs: int
     settings: dict[str, Any]
+    #: of the server: ``pid``, ``log`` and where its ``binaries`` are
+    server: dict[str, Any]
 
     @classmethod
     def from_json(cls, text: str) -> Job:
         given = json.loads(text)
         known = {name: given.pop(name) for name in ("workload", "mode", "dsn", "steps", "runs")}
-        return cls(**known, settings=given)
+        server = given.pop("server", {})
+        return cls(**known, settings=given, server=server)
+
+    def to_json(self) -> str:
+        """The opposite of `from_json`."""
+        fields = {name: value for name, value in vars(self).items() if name != "settings"}
+        return json.dumps(fields | self.settings)
 
 
 Measurement = dict[str, Any]
@@ -47,7 +56,7 @@ _registered: dict[tuple[str, str], _Workload] = {}
 
 
 def workload(name: str, mode: str) -> Callable[[_Workload], _Workload]:
-    """Register the function that does a workload (``W1``, ``W2``, ``W3``) in a mode (``async``, ``sync``)."""
+    """Register the function that does a workload (``W1``, ``W2``, …) in a mode (``async``, ``sync``)."""
 
     def register(function: _Workload) -> _Workload:
         _registered[name, mode] = function

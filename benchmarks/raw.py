@@ -48,7 +48,7 @@ def pgbench(job: Job) -> Measurement:
         script = Path(folder) / "insert.sql"
         script.write_text(INSERT.replace("%s", "'" + TEXT.replace("'", "''") + "'") + ";\n")
         command = [
-            job.settings["binary"],
+            str(Path(job.server["binaries"]) / "pgbench"),
             "-n",
             "-M",
             "prepared",

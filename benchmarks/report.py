@@ -7,13 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plan import BARS, TITLES, Bar
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Row = tuple[str, str]
-CONTESTANTS = ("raw", "DBOS", "absurd", "LangGraph", "ours")
+    from contest import Bar, Contest, Row
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,8 @@ class Repetition:
 class Results:
     """All repetitions of a session."""
 
-    def __init__(self, repetitions: Iterable[Repetition]) -> None:
+    def __init__(self, contest: Contest, repetitions: Iterable[Repetition]) -> None:
+        self.contest = contest
         self._values: dict[tuple[Row, str], dict[int, float]] = defaultdict(dict)
         self.foreign: list[float] = []
         for repetition in repetitions:
@@ -56,32 +54,34 @@ class Results:
 
 def figures(results: Results) -> str:
     """One line a workload and mode: the median of each contestant, and in brackets smallest and largest."""
+    contest = results.contest
     lines = [
-        "| workload | mode | " + " | ".join(CONTESTANTS) + " |",
-        "| --- | --- |" + " ---: |" * len(CONTESTANTS),
+        "| workload | mode | " + " | ".join(contest.contestants) + " |",
+        "| --- | --- |" + " ---: |" * len(contest.contestants),
     ]
     for row in results.rows():
-        if row[0] not in TITLES:
+        if row[0] not in contest.titles:
             continue
-        cells = [_cell(results, row, name) for name in CONTESTANTS]
-        lines.append(f"| {row[0]}: {TITLES[row[0]]} | {row[1]} | " + " | ".join(cells) + " |")
+        cells = [_cell(results, row, name) for name in contest.contestants]
+        lines.append(f"| {row[0]}: {contest.titles[row[0]]} | {row[1]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def bars(results: Results) -> str:
     """One line a promise: what it comes to in this session, what was measured, kept or missed."""
     lines = ["| promise | comes to | ours | ratio | |", "| --- | ---: | ---: | ---: | --- |"]
-    for bar in BARS:
-        base = results.median(bar.other_row, bar.other)
-        if base is None:
-            continue
+    for bar in results.contest.bars:
+        base = results.median(bar.other_row, bar.other) if bar.other else 1.0
         ours = results.median(bar.row, "ours")
-        ratio = results.ratio(bar.row, "ours", bar.other_row, bar.other)
-        word = "at most" if bar.lower_is_better else "at least"
-        name = f"{bar.row[0]} {bar.row[1]}: {word} {bar.factor:g} × {bar.other}"
+        if base is None or (ours is None and not bar.other):
+            continue
+        ratio = results.ratio(bar.row, "ours", bar.other_row, bar.other) if bar.other else ours
+        name = f"{bar.row[0]} {bar.row[1]}: {'at most' if bar.at_most else 'at least'} {bar.factor:g}"
+        if bar.other:
+            name += f" × {bar.other}"
         if bar.other_row != bar.row:
             name += f" {bar.other_row[1]}"
-        shown = f"{ratio:.2f}" if ratio is not None else "–"
+        shown = f"{ratio:.2f}" if ratio is not None and bar.other else "–"
         lines.append(f"| {name} | {_number(base * bar.factor)} | {_number(ours)} | {shown} | {_verdict(bar, ratio)} |")
     return "\n".join(lines)
 
@@ -89,7 +89,7 @@ def bars(results: Results) -> str:
 def _verdict(bar: Bar, ratio: float | None) -> str:
     if ratio is None:
         return "not measured"
-    kept = ratio <= bar.factor if bar.lower_is_better else ratio >= bar.factor
+    kept = ratio <= bar.factor if bar.at_most else ratio >= bar.factor
     return "kept" if kept else f"missed, by {abs(ratio / bar.factor - 1):.0%}"
 
 

@@ -23,8 +23,8 @@ from uuid import uuid4
 
 import psycopg
 
-from run import describe, wait_until_quiet
 from server import Server, postgres
+from session import describe, wait_until_quiet
 
 HERE = Path(__file__).parent
 SQL = HERE / "sql"

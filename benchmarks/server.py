@@ -10,8 +10,10 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -25,7 +27,7 @@ import psycopg
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_connections": "300"}
+SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_connections": "600"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Server:
     port: int
     pid: int
     binaries: Path
+    log: Path
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -56,20 +59,25 @@ class Server:
         return str(row[0])
 
     def cpu_seconds(self) -> float:
-        """Processor time of the server, of its living children and of those that it has reaped."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            postmaster = psutil.Process(self.pid)
-            total = sum(postmaster.cpu_times()[:4])
-            for child in postmaster.children():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    total += sum(child.cpu_times()[:2])
-            return total
-        return 0.0
+        return cpu_seconds(self.pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process, of its living children and of those that it has reaped."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        total = sum(parent.cpu_times()[:4])
+        for child in parent.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += sum(child.cpu_times()[:2])
+        return total
+    return 0.0
 
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Server]:
-    """Start the server, give it, stop it and delete its data, also when the session is interrupted."""
+    """Start the server, give it, stop it and delete its data, also when the session is interrupted or terminated."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: terminated"))  # an exit runs what is below
     home = Path(tempfile.mkdtemp(prefix="dfbench-"))
     try:
         binaries, identity = _installation(home)
@@ -88,11 +96,12 @@ def postgres() -> Iterator[Server]:
         arguments = [str(binaries / "postgres"), "-D", str(data)]
         for name, value in options.items():
             arguments += ["-c", f"{name}={value}"]
-        with (home / "postgres.log").open("wb") as log:
+        path = home / "postgres.log"
+        with path.open("wb") as log:
             process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=home, **identity)
-        server = Server(port=port, pid=process.pid, binaries=binaries)
+        server = Server(port=port, pid=process.pid, binaries=binaries, log=path)
         try:
-            _wait_until_ready(server, process, home / "postgres.log")
+            _wait_until_ready(server, process)
             yield server
         finally:
             _call([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], identity, check=False)
@@ -139,7 +148,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> None:
+def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -148,4 +157,4 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Pat
             time.sleep(0.05)
         else:
             return
-    raise SystemExit(f"benchmarks: PostgreSQL did not start:\n{log.read_text(errors='replace')[-2000:]}")
+    raise SystemExit(f"benchmarks: PostgreSQL did not start:\n{server.log.read_text(errors='replace')[-2000:]}")
