@@ -298,13 +298,15 @@ class Context(Starts, Works, Desks, Signals):
             raise DefinitionError(f"run {run.id} is {run.status}; only a quarantined run is resumed")
         pinned = None
         if version == "recorded":
-            if self._catalog.get(run.workflow, run.version) is None:
+            workers = [info for _, info in self._read("queues", "workers")]
+            if self._catalog.get(run.workflow, run.version) is None and not any(
+                run.version in info.get("versions", ()) for info in workers
+            ):
                 raise DefinitionError(
-                    f"this process does not have version {run.version} of {run.workflow!r}: load the code that the run "
-                    "began with (run.source shows it), or fork it on today's code"
+                    f"neither this process nor a live worker has version {run.version} of {run.workflow!r}: load the "
+                    "code that the run began with (run.source shows it), or fork it on today's code"
                 )
             pinned = run.version
-        self._be_owner()
         self._engine.ask(claims.resume(self._engine, run._id, pinned))
 
     def _fork(self, run: Run, at: Any, replace: Mapping[str, Any], workflow: Any) -> Run:

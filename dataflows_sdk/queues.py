@@ -194,6 +194,7 @@ def standing(context: Context, run: Any) -> tuple[str, ...]:
     (
         queue, key, priority, workflow, _, limits, concurrency, per_key, rate, period, key_rate, key_period, paused,
         all_concurrency, _, _, all_paused, running, of_key, of_all, ahead, begun, next_at, key_begun, key_next_at,
+        pinned,
     ) = rows[0]  # fmt: skip
     found: list[str] = []
     if paused or all_paused:
@@ -208,7 +209,7 @@ def standing(context: Context, run: Any) -> tuple[str, ...]:
         found.append(_rated(f"queue {queue!r}", rate, period, next_at, now))
     if key_rate is not None and key and key_begun >= key_rate:
         found.append(_rated(f"queue {queue!r} of key {key!r}", key_rate, key_period, key_next_at, now))
-    found += _who(context, workflow, queue)
+    found += _who(context, workflow, queue, pinned)
     if ahead:
         some = "more than 1,000" if ahead > 1000 else str(ahead)
         found.append(f"{some} of {workflow!r} stand before it (its priority is {priority})")
@@ -221,14 +222,17 @@ def _rated(what: str, rate: int, period: float, next_at: datetime | None, now: d
     return f"{what} lets {rate} runs begin in {window}, and so many did{after}"
 
 
-def _who(context: Context, workflow: str, queue: str) -> list[str]:
+def _who(context: Context, workflow: str, queue: str, version: str | None) -> list[str]:
     """Is there anybody who would take it?"""
     workers = [info for _, info in context._read("queues", "workers")]
     knowing = [info for info in workers if workflow in info.get("workflows", (workflow,))]
+    pinned = [info for info in knowing if version is None or version in info.get("versions", (version,))]
     if not workers:
         return ["no worker is alive"]
     if not knowing:
         return [f"none of the {len(workers)} live workers knows workflow {workflow!r}"]
+    if not pinned:
+        return [f"it is pinned to version {version} of {workflow!r}, which no live worker has"]
     if not any(info.get("queues") is None or queue in info["queues"] for info in knowing):
         return [f"none of the {len(knowing)} live workers that know {workflow!r} takes from queue {queue!r}"]
     return []

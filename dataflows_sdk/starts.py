@@ -6,13 +6,14 @@ import asyncio
 import json
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
 from dataflows_sdk.arguments import check_key
 from dataflows_sdk.core.durations import Duration
 from dataflows_sdk.core.ids import new_uuid, parse_id
+from dataflows_sdk.engine.definitions import Elsewhere
 from dataflows_sdk.engine.outcome import Bridge, Reply
 from dataflows_sdk.engine.starting import Started, start_run, start_runs
 from dataflows_sdk.errors import DefinitionError, StoreError
@@ -37,6 +38,7 @@ class Starts:
     _catalog: Catalog
     _database: Database
     _works: bool
+    _read: Callable[..., list[tuple[Any, ...]]]
     _bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge]
 
     def register(self, *workflows: Any) -> None:
@@ -51,6 +53,10 @@ class Starts:
             self._catalog.add(definition)
 
     def _definition(self, workflow: Any) -> Workflow:
+        if isinstance(workflow, str) and self._catalog.get(workflow) is None:
+            rows = self._read("look", "latest_version", (workflow,))
+            if rows:
+                return Elsewhere(workflow, rows[0][0])
         definition = self._engine.resolve(workflow)
         if self._catalog.get(definition.name) is not definition:
             self._catalog.add(definition)
@@ -71,7 +77,7 @@ class Starts:
         """Start a run and return at once, after one commit.
 
         Args:
-            workflow: a workflow, a flow, or the name of one.
+            workflow: a workflow, a flow, or the name of one, which only a worker needs to know.
             payload: what the code gets as ``event.payload``; or an `Event`.
             id: the run's id, when it must be known before; starting it twice gives the same run.
             idempotency_key: a second start of this workflow with the key gives the first one's run.

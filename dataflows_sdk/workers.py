@@ -120,6 +120,7 @@ class Works:
                 importlib.import_module(module)
             elif not isinstance(module, ModuleType):
                 self.register(module)
+        self._engine.own()  # others see from now on what it knows
         self._engine.call(self._engine.on_changed)
         whole: Any = self
         return Worker(whole, grace)

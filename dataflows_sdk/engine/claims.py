@@ -110,7 +110,7 @@ def _begin(engine: Engine, claim: Claimed, first: bytes) -> None:
     """A run that nobody had before: what its claim returned is its whole history."""
     state = RunState()
     fold(state, parse(1, "run.created", "", first.decode(), claim.created_at or _EARLIEST))
-    state.seq, state.status, state.claims = 2, "running", 1
+    state.seq, state.status, state.claims, state.version = 2, "running", 1, claim.version
     live = LiveRun(_workflow_of(engine, claim, state), RunHead(claim.id, claim.epoch, 2), state, claim.parent)
     live.parent_key = claim.parent_key
     engine.live[live.id] = live
@@ -264,7 +264,11 @@ async def cancel_without_code(engine: Engine, run: UUID) -> None:
 async def resume(engine: Engine, run: UUID, pinned: str | None) -> None:
     """Let a quarantined run be claimed again, with today's code or pinned to a version."""
     data = {"version": pinned} if pinned is not None else {}
-    await engine.reader.query(("resume", [wire.instant(engine.stamp()), run.bytes, json.dumps(data).encode()]))
+    version = None if pinned is None else pinned.encode()
+    stamp, text = wire.instant(engine.stamp()), json.dumps(data).encode()
+    await engine.reader.query(
+        ("resume", [stamp, run.bytes, text, version]), ("notify", [f"{engine.worker_id} ".encode()])
+    )
     engine.on_queued()
 
 

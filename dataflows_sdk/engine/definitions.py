@@ -178,6 +178,16 @@ class Workflow:
         return {"module": module, "qualname": qualname, "python": platform.python_version()}
 
 
+class Elsewhere(Workflow):
+    """A workflow whose code other processes have: here its runs can be started."""
+
+    kind = "elsewhere"
+
+    def __init__(self, name: str, version: str) -> None:
+        check_workflow_name(name)
+        self.name, self.version, self.is_async, self.triggers, self._payload_type = name, version, False, (), None
+
+
 def _triggers(name: str, given: Any) -> tuple[TriggerSpec, ...]:
     if given is None:
         return ()
@@ -338,6 +348,12 @@ class Catalog:
                 "or run the cell, or register the flow with ctx.register(flow)"
             )
         return found
+
+    def versions(self) -> list[str]:
+        """The hashes of all versions that this process has."""
+        with self._lock:
+            found = {version for _, version in self._versions}
+        return sorted(found.union(self._parent.versions() if self._parent is not None else ()))
 
     def names(self) -> set[str]:
         with self._lock:

@@ -47,15 +47,17 @@ def enqueue(
         placement=placement,
     )
     now = engine.stamp()
-    columns = describe(workflow)
-    version = [[value] for value in (workflow.name, workflow.version, *(columns[name] for name in _COLUMNS))]
+    version: list[Any] = []
+    if workflow.kind != "elsewhere":
+        columns = describe(workflow)
+        version = [[value] for value in (workflow.name, workflow.version, *(columns[name] for name in _COLUMNS))]
     head = [[run.id], [run.workflow], [run.version], [None], [run.status], [run.wake_at]]
     rest = [[None], [None], [None], [idempotency_key], [run.queue], [run.priority], [0]]
     rest += [[run.key], [run.slot], [run.key_until]]
     later = f" {run.wake_at.isoformat()}" if run.status == "sleeping" and run.wake_at is not None else ""
     statements: list[tuple[str, str, Any]] = [
         ("journal", "release_keys", [now, [run.workflow], [idempotency_key]]),
-        ("journal", "put_versions", version),
+        *([("journal", "put_versions", version)] if workflow.kind != "elsewhere" else []),
         ("journal", "create_runs", [now, *head, *rest]),
         ("journal", "first_events", [now, [run.id], [run.data]]),
         ("journal", "notify", [f"enqueue {later}"]),
@@ -67,7 +69,7 @@ def enqueue(
             ("journal", "put_blobs", [*kept, [json.dumps(b.meta) for b in blobs]]),
             ("journal", "put_blob_refs", [[run.id] * len(blobs), kept[0]]),
         ]
-    made = database.within(connection, statements)[2]
+    made = database.within(connection, statements)[[name for _, name, _ in statements].index("create_runs")]
     if made or (idempotency_key is None and run.slot is None):
         return run.id
     by_key, by_slot = database.within(

@@ -340,7 +340,7 @@ class Engine:
     def versions(self, workflow: Workflow) -> tuple[Version, ...]:
         """The version's row, the first time that this process uses it."""
         key = (workflow.name, workflow.version)
-        if key in self._known:
+        if key in self._known or workflow.kind == "elsewhere":
             return ()
         columns = describe(workflow)
         return (Version(workflow.name, workflow.version, **columns),)

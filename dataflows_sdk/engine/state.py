@@ -8,7 +8,8 @@ Kinds of events, and what their ``data`` holds:
 
 ========================  ==================================================================================
 ``run.created``           workflow, version, input, and where there is one: parent, fork
-``run.claimed``           worker, why (``queued``, ``sleeping``, ``waiting``: woken; ``lost``: taken over)
+``run.claimed``           worker, why (``queued``, ``sleeping``, ``waiting``: woken; ``lost``: taken over); the first
+                          time version: the code that it begins with
 ``run.suspended``         status, until, waiting: what the run sleeps for
 ``run.released``          handed back by a process that shut down
 ``run.lost``              its worker is gone; it lined up again
@@ -154,6 +155,7 @@ def _fold_run(state: RunState, event: JournalEvent) -> None:
         state.status = "running"
         state.suspended = None
         state.claims += 1
+        state.version = data.get("version", state.version)
         if data.get("why") == "lost":
             state.crashes += 1
     elif kind == "run.suspended":

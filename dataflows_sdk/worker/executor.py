@@ -234,16 +234,25 @@ class Executor:
         whose = [engine.worker_id.bytes, wire.texts(names)]
         if timers:
             await engine.reader.query(("ready_delayed", [stamp, wire.int4(_REQUEUE)]))
-        (rows,) = await engine.reader.query(("claim_due", [stamp, *whose, wire.int4(limit), self._queues()]))
+        code = [each for each in engine.catalog if each.kind == "code"]
+        chosen = [
+            self._queues(),
+            wire.texts(engine.catalog.versions()),
+            wire.texts([each.name for each in code]),
+            wire.texts([each.version for each in code]),
+        ]
+        (rows,) = await engine.reader.query(("claim_due", [stamp, *whose, wire.int4(limit), *chosen]))
         self._backlog = len(rows) == limit
         if rows:
             await adopt(engine, [claimed(row) for row in rows])
         count = len(rows)
         if self._limits and limit > count:
-            count += await self._claim_limited(stamp, whose, limit - count, timers)
+            count += await self._claim_limited(stamp, whose, limit - count, chosen, timers)
         return count
 
-    async def _claim_limited(self, stamp: bytes | None, whose: list[bytes], limit: int, timers: bool) -> int:
+    async def _claim_limited(
+        self, stamp: bytes | None, whose: list[bytes], limit: int, chosen: list[bytes | None], timers: bool
+    ) -> int:
         """From queues that have limits; those who claim there do so one after another."""
         engine = self._engine
         queues = list(self._turns)
@@ -253,7 +262,7 @@ class Executor:
         rows: Rows
         _, rows = await engine.reader.query(
             ("lock_queues", []),
-            ("claim_limited", [stamp, *whose, wire.int4(limit), self._queues(), *turns]),
+            ("claim_limited", [stamp, *whose, wire.int4(limit), *chosen, *turns]),
         )
         for row in rows:
             queue, key = row[9], row[10]
@@ -291,7 +300,15 @@ class Executor:
         (rows,) = await engine.reader.query(
             (
                 "reclaim",
-                [stamp, engine.worker_id.bytes, wire.texts(names), wire.int4(room), gone, self._queues()],
+                [
+                    stamp,
+                    engine.worker_id.bytes,
+                    wire.texts(names),
+                    wire.int4(room),
+                    gone,
+                    self._queues(),
+                    wire.texts(engine.catalog.versions()),
+                ],
             )
         )
         if rows:

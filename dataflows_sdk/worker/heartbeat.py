@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.clock import SystemClock
+from dataflows_sdk.engine.definitions import describe
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
@@ -44,6 +45,7 @@ class Heartbeat(threading.Thread):
         connection = self._database.open()
         begun = time.monotonic()
         self._told = self._info()
+        self._put_versions(connection)
         self._database.run(connection, "claim", "hold_lock", (self._key,))
         self._database.run(
             connection,
@@ -54,6 +56,13 @@ class Heartbeat(threading.Thread):
         self._connection = connection
         self._engine.lease_until = begun + self._lease.total_seconds()
 
+    def _put_versions(self, connection: Any) -> None:
+        """The code that runs may begin with here is in the database before they do."""
+        known = [each for each in self._engine.catalog if each.kind == "code"]
+        rows = [{"workflow": each.name, "hash": each.version, **describe(each)} for each in known]
+        columns = [[row[name] for row in rows] for name in ("workflow", "hash", "kind", "source", "spec", "info")]
+        self._database.run(connection, "journal", "put_versions", columns)
+
     def _info(self) -> str:
         """What others may know of this worker."""
         engine = self._engine
@@ -63,6 +72,7 @@ class Heartbeat(threading.Thread):
                 "pid": os.getpid(),
                 "python": platform.python_version(),
                 "workflows": sorted(engine.catalog.names()),
+                "versions": engine.catalog.versions(),
                 "queues": None if engine.queues is None else list(engine.queues),
                 "concurrency": engine.concurrency,
             }
@@ -96,6 +106,7 @@ class Heartbeat(threading.Thread):
         """What this worker knows has changed."""
         info = self._info()
         if info != self._told:
+            self._put_versions(self._connection)
             self._database.run(self._connection, "claim", "tell_worker", (self._worker, info))
             self._told = info
 

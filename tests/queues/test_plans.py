@@ -57,8 +57,11 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def cost(connection: Connection, name: str, *parameters: Any) -> tuple[int, set[str], int]:
     """Pages touched by a statement, the indexes of its scans, and how many rows it gave; nothing of it stays."""
     text = statement("claim", name)
-    types = {"claim_due": "timestamptz, uuid, text[], int, text[]", "look": "timestamptz, uuid, text[], text[]"}
-    types["claim_limited"] = "timestamptz, uuid, text[], int, text[], text[], text[]"
+    types = {
+        "claim_due": "timestamptz, uuid, text[], int, text[], text[], text[], text[]",
+        "look": "timestamptz, uuid, text[], text[]",
+    }
+    types["claim_limited"] = types["claim_due"] + ", text[], text[]"
     connection.execute("deallocate all")
     connection.execute(f"prepare asked ({types[name]}) as {text}")
     given = ", ".join(["%s"] * len(parameters))
@@ -78,7 +81,7 @@ def cost(connection: Connection, name: str, *parameters: Any) -> tuple[int, set[
 @pytest.mark.slow
 def test_a_claim_from_a_million_queued_runs(connection: Connection) -> None:
     worker, known = new_uuid(), ["w0", "w1", "elsewhere"]
-    claim = (None, worker, known, 100, None)
+    claim = (None, worker, known, 100, None, [], [], [])
     fill(connection, FEW, "default", "null")
     connection.execute("analyze dataflows.run")
     few, _, rows = cost(connection, "claim_due", *claim)
@@ -108,7 +111,7 @@ def test_a_claim_from_a_limited_queue(connection: Connection, key: str) -> None:
     connection.execute(
         "insert into dataflows.queue (name, concurrency, per_key, rate, period) values ('q', 40, 2, 1000, '1 minute')"
     )
-    claim = (None, worker, known, 100, None, [], [])
+    claim = (None, worker, known, 100, None, [], [], [], [], [])
     fill(connection, FEW, "q", key)
     connection.execute("analyze dataflows.run")
     few, _, first = cost(connection, "claim_limited", *claim)

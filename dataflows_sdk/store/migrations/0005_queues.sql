@@ -6,6 +6,7 @@ alter table dataflows.run
     -- same, so that a run of low priority overtakes younger ones of high priority: ageing that costs no update.
     add column rank timestamptz not null default now(),
     add column slot text,                           -- what only one run of its workflow may hold at a time
+    add column pinned text,                         -- the only version of the code that may go on with it
     add column key_until timestamptz;               -- when its idempotency key may be used again; null: never
 
 -- Runs whose time comes by itself and runs that only need a worker are looked for in different ways.

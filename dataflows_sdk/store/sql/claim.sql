@@ -114,7 +114,8 @@ from (select d.id from dataflows.run d
 where r.id = d.id;
 
 -- name: claim_due
--- $1 now $2 worker $3 workflow[] $4 limit $5 queue[] or null for all
+-- $1 now $2 worker $3 workflow[] $4 limit $5 queue[] or null for all $6 version[]
+-- $7 workflow in code[] $8 its version here[]: what a run begins with is the code of who takes it on first
 -- From queues without limits: runs whose time has come, then queued ones by their rank. The pairs of queue and workflow
 -- that have any are found by skipping through the index, so that runs which nobody here knows cost nothing.
 -- The claim bumps the epoch and is an event of the run; a message or timer is looked at after it, under the claim.
@@ -141,6 +142,7 @@ with recursive timer(queue, workflow, wake_at) as (
         select r.id, r.status as was from dataflows.run r
         where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
           and r.queue = t.queue and r.workflow = t.workflow and r.wake_at <= coalesce($1::timestamptz, now())
+          and (r.pinned is null or r.pinned = any($6::text[]))
         order by r.wake_at limit $4::int for update skip locked) d
     where t.workflow = any($3::text[]) and ($5::text[] is null or t.queue = any($5))
       and t.wake_at <= coalesce($1::timestamptz, now())
@@ -160,6 +162,7 @@ with recursive timer(queue, workflow, wake_at) as (
         select m.queue, m.workflow, r.rank from mine m cross join lateral (
             select r.rank from dataflows.run r
             where r.status = 'queued' and r.queue = m.queue and r.workflow = m.workflow
+              and (r.pinned is null or r.pinned = any($6::text[]))
             order by r.rank limit (select n from room)) r
         where (select count(*) from mine) > 1
         order by r.rank limit (select n from room)) h
@@ -170,11 +173,15 @@ with recursive timer(queue, workflow, wake_at) as (
     select d.id, 'queued' from quota q cross join lateral (
         select r.id from dataflows.run r
         where r.status = 'queued' and r.queue = q.queue and r.workflow = q.workflow
+          and (r.pinned is null or r.pinned = any($6::text[]))
         order by r.rank limit q.n for update skip locked) d
 ), claimed as (
     update dataflows.run r
     set status = 'running', epoch = r.epoch + 1, owner = $2::uuid, wake_at = null, waits = null,
         slot = case when r.slot like 'wait:%' then null else r.slot end,
+        version = coalesce(case when r.epoch = 0 and r.forked_from is null then (
+            select v.version from unnest($7::text[], $8::text[]) as v(workflow, version)
+            where v.workflow = r.workflow) end, r.version),
         started_at = coalesce(r.started_at, coalesce($1::timestamptz, now()))
     from due where due.id = r.id
     returning r.id, r.workflow, r.version, r.epoch, r.parent, r.parent_key, r.created_at, due.was,
@@ -183,7 +190,10 @@ with recursive timer(queue, workflow, wake_at) as (
     insert into dataflows.event (run, seq, epoch, kind, data, at)
     select c.id, case when c.fresh then 2 else
                (select coalesce(max(e.seq), 0) + 1 from dataflows.event e where e.run = c.id) end,
-           c.epoch, 'run.claimed', json_build_object('worker', $2::uuid, 'why', c.was), coalesce($1::timestamptz, now())
+           c.epoch, 'run.claimed',
+           case when c.epoch = 1 then json_build_object('worker', $2::uuid, 'why', c.was, 'version', c.version)
+                else json_build_object('worker', $2::uuid, 'why', c.was) end,
+           coalesce($1::timestamptz, now())
     from claimed c
 )
 select c.id, c.workflow, c.version, c.epoch, c.parent, c.parent_key, c.created_at, c.was,
@@ -220,7 +230,8 @@ where r.id = d.id and t.wake_at <= coalesce($1::timestamptz, now())
   and exists (select 1 from dataflows.queue q where q.name in ('*', t.queue));
 
 -- name: claim_limited
--- $1 now $2 worker $3 workflow[] $4 limit $5 queue[] or null for all $6 queue[] $7 key[]: where the keys' turns go on
+-- $1 now $2 worker $3 workflow[] $4 limit $5 queue[] or null for all $6 version[]
+-- $7 workflow in code[] $8 its version here[] $9 queue[] $10 key[]: where the keys' turns go on
 -- After lock_queues of the same transaction. Slots are not counted anywhere: those taken are the runs that are running.
 -- A run whose worker died holds its slot until it is queued again, because until then its worker may still write.
 with recursive ready(queue, workflow) as (
@@ -250,7 +261,7 @@ with recursive ready(queue, workflow) as (
                  q.concurrency - (select coalesce(sum(u.n), 0) from running u where u.queue = p.queue)) as room,
            q.rate - (select count(*) from dataflows.begun b
                      where b.queue = q.name and b.at > coalesce($1::timestamptz, now()) - q.period) as fresh_room,
-           coalesce((select c.key from unnest($6::text[], $7::text[]) as c(queue, key) where c.queue = p.queue), '') as turn
+           coalesce((select c.key from unnest($9::text[], $10::text[]) as c(queue, key) where c.queue = p.queue), '') as turn
     from (select distinct queue from ready) p left join dataflows.queue q on q.name = p.queue
     where (q.name is not null or exists (select 1 from dataflows.queue g where g.name = '*'))
       and not coalesce(q.paused, false) and ($5::text[] is null or p.queue = any($5))
@@ -296,13 +307,14 @@ with recursive ready(queue, workflow) as (
     from lane l cross join lateral (
         select r.id, r.rank, r.epoch from dataflows.run r
         where r.status = 'queued' and r.key is not null and r.queue = l.name and r.key = l.key
-          and r.workflow = any($3::text[])
+          and r.workflow = any($3::text[]) and (r.pinned is null or r.pinned = any($6::text[]))
         order by r.rank limit greatest(0, least(l.room, l.per_key - l.busy))) r
     union all
     select o.name, r.key, 0, r.id, r.rank, r.epoch = 0, 0, null, null, false
     from open o join ready p on p.queue = o.name cross join lateral (
         select r.id, r.rank, r.epoch, r.key from dataflows.run r
         where r.status = 'queued' and r.queue = p.queue and r.workflow = p.workflow
+          and (r.pinned is null or r.pinned = any($6::text[]))
         order by r.rank limit o.room) r
     where not o.keyed and p.workflow = any($3::text[])
 ), in_lane as (
@@ -331,6 +343,9 @@ with recursive ready(queue, workflow) as (
     update dataflows.run r
     set status = 'running', epoch = r.epoch + 1, owner = $2::uuid, wake_at = null, waits = null,
         slot = case when r.slot like 'wait:%' then null else r.slot end,
+        version = coalesce(case when r.epoch = 0 and r.forked_from is null then (
+            select v.version from unnest($7::text[], $8::text[]) as v(workflow, version)
+            where v.workflow = r.workflow) end, r.version),
         started_at = coalesce(r.started_at, coalesce($1::timestamptz, now()))
     from due where due.id = r.id and r.status || '' = 'queued'
     returning r.id, r.workflow, r.version, r.epoch, r.parent, r.parent_key, r.created_at, r.queue, r.key,
@@ -339,7 +354,9 @@ with recursive ready(queue, workflow) as (
     insert into dataflows.event (run, seq, epoch, kind, data, at)
     select c.id, case when c.fresh then 2 else
                (select coalesce(max(e.seq), 0) + 1 from dataflows.event e where e.run = c.id) end,
-           c.epoch, 'run.claimed', json_build_object('worker', $2::uuid, 'why', 'queued'),
+           c.epoch, 'run.claimed',
+           case when c.epoch = 1 then json_build_object('worker', $2::uuid, 'why', 'queued', 'version', c.version)
+                else json_build_object('worker', $2::uuid, 'why', 'queued') end,
            coalesce($1::timestamptz, now())
     from claimed c
 ), started as (
@@ -359,14 +376,14 @@ select c.id, c.workflow, c.version, c.epoch, c.parent, c.parent_key, c.created_a
 from claimed c order by c.lane, c.id;
 
 -- name: reclaim
--- $1 now $2 worker $3 workflow[] $4 limit $5 dead worker[] $6 queue[] or null for all
+-- $1 now $2 worker $3 workflow[] $4 limit $5 dead worker[] $6 queue[] or null for all $7 version[]
 -- Runs of workers that are gone, also of workers whose row was already removed. Those of queues with limits line up
 -- again instead.
 with lost as (
     select r.id
     from dataflows.run r
     where r.status = 'running' and r.owner = any($5::uuid[]) and r.workflow = any($3::text[])
-      and ($6::text[] is null or r.queue = any($6))
+      and ($6::text[] is null or r.queue = any($6)) and (r.pinned is null or r.pinned = any($7::text[]))
       and not exists (select 1 from dataflows.queue q where q.name in ('*', r.queue))
     limit $4::int
     for update skip locked
@@ -489,12 +506,12 @@ select r.id from dataflows.run r where r.workflow = $1::text and r.slot = $2::te
 select r.status from dataflows.run r where r.id = any($1::uuid[]);
 
 -- name: resume
--- $1 now $2 run $3 data of the event
+-- $1 now $2 run $3 data of the event $4 the version that it is pinned to, or null
 -- A quarantined run may be claimed again.
 with head as (
     update dataflows.run r
     set status = 'queued', wake_at = coalesce($1::timestamptz, now()), owner = null, finished_at = null,
-        epoch = r.epoch + 1, rank = coalesce($1::timestamptz, now()) - interval '100 years'
+        epoch = r.epoch + 1, rank = coalesce($1::timestamptz, now()) - interval '100 years', pinned = $4::text
     where r.id = $2::uuid and r.status = 'quarantined'
     returning r.id, r.epoch
 )

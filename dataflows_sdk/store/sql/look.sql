@@ -39,6 +39,10 @@ order by e.at, e.run, e.seq limit $4;
 -- $1 workflow, $2 hash
 select kind, source, spec::text, info::text, created_at from dataflows.version where workflow = $1 and hash = $2;
 
+-- name: latest_version
+-- $1 workflow
+select v.hash from dataflows.version v where v.workflow = $1 order by v.created_at desc, v.hash limit 1;
+
 -- name: versions
 -- $1 workflow
 select hash, kind, created_at from dataflows.version where workflow = $1 order by created_at;

@@ -67,7 +67,8 @@ select r.queue, r.key, r.priority, r.workflow, r.created_at,
         where b.queue = r.queue and b.key = r.key and b.at > coalesce($2::timestamptz, now()) - q.key_period),
        (select b.at + q.key_period from dataflows.begun b
         where b.queue = r.queue and b.key = r.key and q.key_rate is not null
-        order by b.at desc offset q.key_rate - 1 limit 1)
+        order by b.at desc offset q.key_rate - 1 limit 1),
+       r.pinned
 from dataflows.run r left join dataflows.queue q on q.name = r.queue left join dataflows.queue g on g.name = '*'
 where r.id = $1;
 
