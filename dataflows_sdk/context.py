@@ -35,10 +35,12 @@ from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
 from dataflows_sdk.store.database import Database
+from dataflows_sdk.telemetry import Telemetry, observing
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Retention
 
 if TYPE_CHECKING:
+    from dataflows_sdk.engine.observer import Observer
     from dataflows_sdk.nodes.services import Services
     from dataflows_sdk.store.embedded import EmbeddedServer
     from dataflows_sdk.warehouse.answer import Answer
@@ -62,6 +64,7 @@ def connect(
     always_replay: bool = False,
     services: Services | None = None,
     triggers: bool = True,
+    telemetry: Telemetry | bool | None = None,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -82,12 +85,16 @@ def connect(
         always_replay: rebuild every run from its journal after every step, for tests.
         services: what the nodes of flows may reach: mail, addresses, environment variables.
         triggers: whether this process, if it works, also looks after schedules and emitted events.
+        telemetry: True, or a `Telemetry`, for traces and metrics by OpenTelemetry; by default the environment says
+            (``OTEL_EXPORTER_OTLP_ENDPOINT`` and the like).
 
     Raises:
         StoreUnavailableError: nobody answers at *url*.
         StoreVersionError, StoreExtensionError, SchemaVersionError: the database does not fit.
         EmbeddedServerError: the embedded PostgreSQL cannot run here.
+        MissingExtraError: telemetry was asked for, and OpenTelemetry is not installed.
     """
+    observer = observing(telemetry)
     server: EmbeddedServer | None = None
     address = url if url is not None or directory is not None else os.environ.get("DATAFLOWS_URL")
     if address is None:
@@ -112,6 +119,7 @@ def connect(
             always_replay=always_replay,
             services=services,
             triggers=triggers,
+            observer=observer,
         )
     except BaseException:
         if server is not None:
@@ -144,6 +152,7 @@ class Context(Desks, Signals):
         always_replay: bool,
         services: Services | None,
         triggers: bool,
+        observer: Callable[[Engine], Observer] | None,
     ) -> None:
         self._server = server
         self._database = database
@@ -166,6 +175,7 @@ class Context(Desks, Signals):
                 always_replay=always_replay,
                 services=services,
             )
+            self._engine.observer = observer(self._engine) if observer is not None else None
             self._engine.start()
         except BaseException:
             database.close()

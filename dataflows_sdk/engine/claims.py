@@ -80,6 +80,8 @@ def claimed(row: tuple[bytes | None, ...]) -> Claimed:
 async def adopt(engine: Engine, claims: Sequence[Claimed]) -> None:
     """Go on with runs that were claimed for this process: read their history, replay, continue."""
     fault("run.claimed")
+    if engine.observer is not None:
+        engine.observer.claimed(claims)
     ids = [claim.id for claim in claims]
     histories = await engine.reader.histories(ids)
     inboxes = await engine.reader.inboxes([(run, ()) for run in ids])

@@ -40,6 +40,7 @@ from dataflows_sdk.store.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from dataflows_sdk.core.clock import Clock
+    from dataflows_sdk.engine.observer import Observer
     from dataflows_sdk.nodes.services import Services
 
 log = logging.getLogger("dataflows.engine")
@@ -89,6 +90,8 @@ class Engine:
         self.max_crashes = max_crashes
         self.always_replay = always_replay
         self.worker_id = new_uuid()
+        #: told what happens here; set before the start
+        self.observer: Observer | None = None
         self.live: dict[UUID, LiveRun] = {}
         #: told when something may be claimable
         self.on_queued: Callable[[], None] = lambda: None
@@ -152,6 +155,7 @@ class Engine:
         self.writer = Writer(
             writing, self.loop, self.stamp, self._messages, self._queued, self._lost, self._alone, str(self.worker_id)
         )
+        self.writer.observer = self.observer
         self.waits = Waits(
             self.loop,
             self.clock,
@@ -328,10 +332,14 @@ class Engine:
         here = not queued and self._owns and not self.closing and len(self.live) < self.concurrency
         here = here and self.catalog.get(workflow.name) is not None
         depth = parent.depth + 1 if parent is not None else 0
+        traceparent = event.traceparent if event is not None else None
+        if parent is not None and self.observer is not None:
+            traceparent = self.observer.traceparent(parent, parent_key)
         data = (
             f'{{"workflow":{json_text(workflow.name)},"version":"{workflow.version}"'
             + (f',"parent":"{parent.id}","depth":{depth}' if parent is not None else "")
             + (f',"event":{event.meta_text()}' if event is not None else "")
+            + (f',"traceparent":"{traceparent}"' if traceparent is not None else "")
             + f',"status":"{"running" if here else "queued"}","input":{payload}}}'
         )
         return NewRun(
@@ -347,6 +355,7 @@ class Engine:
             parent_epoch=parent.head.epoch if parent is not None else 0,
             depth=depth,
             idempotency_key=idempotency_key,
+            traceparent=traceparent,
         )
 
     def knows(self, workflow: Workflow) -> None:
@@ -425,6 +434,8 @@ class Engine:
 
     def ended(self, live: LiveRun, status: str, data: str) -> None:
         """The run's end is durable: tell those who wait for it here."""
+        if self.observer is not None:
+            self.observer.ended(live, status, data)
         self.forget(live)
         for watcher in self._watchers.pop(live.id, ()):
             watcher.set((status, data))

@@ -116,6 +116,8 @@ def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) ->
     state = RunState(workflow=workflow.name)
     if run.depth:
         state.created = {"depth": run.depth}
+    if run.traceparent is not None:
+        state.created["traceparent"] = run.traceparent
     live = LiveRun(workflow, RunHead(run.id, 1, 1), state, run.parent)
     live.parent_key = run.parent_key
     engine.launch(live, event)

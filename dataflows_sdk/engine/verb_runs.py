@@ -159,6 +159,8 @@ class RunVerbs(VerbBase):
         if not detach:
             live.children[frame.key] = child
         await self.face.commit(unit)
+        if detach and engine.observer is not None:
+            engine.observer.completed(live, frame, "completed")
         if run.owner is not None and child in unit.created:
             await self.face.wait(lambda settle: engine.launch_child(run, definition, settle))
         return child
@@ -182,6 +184,8 @@ class RunVerbs(VerbBase):
         unit.consumed = consumed
         self._end(frame)
         await self.face.commit(unit)
+        if engine.observer is not None:
+            engine.observer.completed(live, frame, "failed")
         if engine.always_replay:
             await self._park(frame)
         raise error

@@ -257,6 +257,7 @@ class Heartbeat(threading.Thread):
         self._ended = threading.Event()
         self._connection: Any = None
         self._key = int.from_bytes(engine.worker_id.bytes[8:], "big", signed=True)
+        self._observer = engine.observer
 
     def start(self) -> None:
         """Register, then beat."""
@@ -295,6 +296,8 @@ class Heartbeat(threading.Thread):
                 pause = interval
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat tries again
                 log.debug("a heartbeat failed: %s", error)
+                if self._observer is not None:
+                    self._observer.heartbeat_failed()
                 if self._connection is not None:
                     self._connection.close()
                     self._connection = None
