@@ -88,11 +88,17 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.schema import document_schema as document_schema
     from dataflows_sdk.nodes.services import Services as Services
     from dataflows_sdk.nodes.standard import NODE_TYPES as NODE_TYPES
+    from dataflows_sdk.options import Batch as Batch
+    from dataflows_sdk.options import Debounce as Debounce
+    from dataflows_sdk.options import StartOptions as StartOptions
     from dataflows_sdk.runs import Run as Run
     from dataflows_sdk.runs import Runs as Runs
     from dataflows_sdk.telemetry import Telemetry as Telemetry
 
 _WHERE = {
+    "Batch": "options",
+    "Debounce": "options",
+    "StartOptions": "options",
     "Call": "nodes.registry",
     "Cancelled": "errors",
     "Context": "context",
@@ -147,11 +153,13 @@ __all__ = [
     "NODE_TYPES",
     "NO_RETRY",
     "REDACTOR",
+    "Batch",
     "Call",
     "Cancelled",
     "Context",
     "ContextFilter",
     "DataflowsError",
+    "Debounce",
     "Event",
     "Flow",
     "FlowSpec",
@@ -166,6 +174,7 @@ __all__ = [
     "Secret",
     "Service",
     "Services",
+    "StartOptions",
     "Step",
     "StepInfo",
     "StepView",

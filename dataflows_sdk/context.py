@@ -7,13 +7,13 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from dataflows_sdk.arguments import check_key, check_statuses, moment_or_ago
+from dataflows_sdk.arguments import check_statuses, moment_or_ago
 from dataflows_sdk.core.clock import Clock, SystemClock
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.codec_read import Reader as ValueReader
@@ -26,18 +26,20 @@ from dataflows_sdk.desks import Desks, weakly
 from dataflows_sdk.engine import claims
 from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
 from dataflows_sdk.engine.forking import fork_run
-from dataflows_sdk.engine.outcome import Bridge, Reply
+from dataflows_sdk.engine.outcome import Bridge
+from dataflows_sdk.engine.placement import check_queue
 from dataflows_sdk.engine.runner import Engine
-from dataflows_sdk.engine.starting import Started, start_run, start_runs
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.errors import DefinitionError, QueryError, RunNotFoundError
 from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
+from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.telemetry import Telemetry, observing
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Retention
+from dataflows_sdk.workers import Works
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.observer import Observer
@@ -64,6 +66,7 @@ def connect(
     always_replay: bool = False,
     services: Services | None = None,
     triggers: bool = True,
+    queues: Sequence[str] | None = None,
     telemetry: Telemetry | bool | None = None,
 ) -> Context:
     """Connect to a database and be ready to run.
@@ -85,6 +88,7 @@ def connect(
         always_replay: rebuild every run from its journal after every step, for tests.
         services: what the nodes of flows may reach: mail, addresses, environment variables.
         triggers: whether this process, if it works, also looks after schedules and emitted events.
+        queues: take runs from these queues only; all by default.
         telemetry: True, or a `Telemetry`, for traces and metrics by OpenTelemetry; by default the environment says
             (``OTEL_EXPORTER_OTLP_ENDPOINT`` and the like).
 
@@ -119,6 +123,7 @@ def connect(
             always_replay=always_replay,
             services=services,
             triggers=triggers,
+            queues=queues,
             observer=observer,
         )
     except BaseException:
@@ -127,7 +132,7 @@ def connect(
         raise
 
 
-class Context(Desks, Signals):
+class Context(Starts, Works, Desks, Signals):
     """Runs, events and their past on one database. Made by `connect`; usable from any thread.
 
     ``with df.connect() as ctx:`` closes it at the end; otherwise the process's end does. Runs that are under way are
@@ -152,7 +157,8 @@ class Context(Desks, Signals):
         always_replay: bool,
         services: Services | None,
         triggers: bool,
-        observer: Callable[[Engine], Observer] | None,
+        queues: Sequence[str] | None = None,
+        observer: Callable[[Engine], Observer] | None = None,
     ) -> None:
         self._server = server
         self._database = database
@@ -176,6 +182,8 @@ class Context(Desks, Signals):
                 services=services,
             )
             self._engine.observer = observer(self._engine) if observer is not None else None
+            if queues is not None:
+                self._engine.queues = tuple(check_queue(queue) for queue in queues)
             self._engine.start()
         except BaseException:
             database.close()
@@ -210,133 +218,6 @@ class Context(Desks, Signals):
             database,
             server,
         )
-
-    # --- starting ----------------------------------------------------------------------------------------
-
-    def register(self, *workflows: Any) -> None:
-        """Make workflows and flows known to this context, so that it goes on with their runs.
-
-        Raises:
-            FlowValidationError: a flow has problems.
-            DuplicateWorkflowError: the name belongs to another workflow.
-        """
-        for workflow in workflows:
-            definition = self._engine.resolve(workflow)
-            self._catalog.add(definition)
-
-    def _definition(self, workflow: Any) -> Workflow:
-        definition = self._engine.resolve(workflow)
-        if self._catalog.get(definition.name) is not definition:
-            self._catalog.add(definition)
-        if hasattr(definition, "fn"):
-            self._engine.values.see(definition.fn)
-        return definition
-
-    def start(
-        self,
-        workflow: Any,
-        payload: Any = None,
-        *,
-        id: str | UUID | None = None,
-        idempotency_key: str | None = None,
-        connection: Any = None,
-    ) -> Run:
-        """Start a run and return at once, after one commit.
-
-        Args:
-            workflow: a workflow, a flow, or the name of one.
-            payload: what the code gets as ``event.payload``; or an `Event`.
-            id: the run's id, when it must be known before; starting it twice gives the same run.
-            idempotency_key: a second start of this workflow with the key gives the first one's run.
-            connection: of psycopg, to the same database, in a transaction of yours: the run exists, and begins, if and
-                only if that commits. ``dataflows.start(workflow, payload, idempotency_key)`` does the same in SQL.
-
-        Raises:
-            WorkflowNotFoundError, FlowValidationError, NotSerializableError, DefinitionError.
-            StoreError: the connection leads to another database.
-        """
-        definition = self._definition(workflow)
-        event = definition.event(payload)
-        self._be_owner()
-        run_id = None if id is None else parse_id(id)
-        if connection is not None:
-            from dataflows_sdk.engine.enqueue import enqueue
-
-            named = check_key(idempotency_key)
-            made = enqueue(
-                self._engine, self._database, connection, definition, event, idempotency_key=named, run_id=run_id
-            )
-            return Run(self, made)
-        key, answer = check_key(idempotency_key), Reply()
-        engine = self._engine
-        engine.not_from_inside()
-        engine.submit(lambda: start_run(engine, definition, event, answer.set, idempotency_key=key, run_id=run_id))
-        found, outcome = answer.get()
-        return Run(self, found, outcome)
-
-    async def astart(
-        self,
-        workflow: Any,
-        payload: Any = None,
-        *,
-        id: str | UUID | None = None,
-        idempotency_key: str | None = None,
-    ) -> Run:
-        """`start` for code on an event loop of its own: many starts at once share a commit."""
-        definition = self._definition(workflow)
-        event = definition.event(payload)
-        if self._works and not self._engine.owning:
-            await asyncio.to_thread(self._engine.own)
-        run_id = None if id is None else parse_id(id)
-        key, engine = check_key(idempotency_key), self._engine
-        loop = asyncio.get_running_loop()
-        bridge = self._bridge(loop)
-        future: asyncio.Future[Started] = loop.create_future()
-
-        def told(started: Any, error: BaseException | None) -> None:
-            bridge.call(lambda: _fill(future, started, error))
-
-        engine.submit(lambda: start_run(engine, definition, event, told, idempotency_key=key, run_id=run_id))
-        found, outcome = await future
-        return Run(self, found, outcome)
-
-    def _bridge(self, loop: asyncio.AbstractEventLoop) -> Bridge:
-        """The way back to a loop of the caller."""
-        bridge = self._bridges.get(loop)
-        if bridge is None:
-            bridge = self._bridges[loop] = Bridge(loop)
-        return bridge
-
-    def start_many(self, workflow: Any, payloads: Iterable[Any]) -> list[Run]:
-        """Start a run for each payload, all of them in one commit; those that find no room are queued."""
-        definition = self._definition(workflow)
-        events = [definition.event(payload) for payload in payloads]
-        self._be_owner()
-        engine, answer = self._engine, Reply()
-        engine.not_from_inside()
-        engine.submit(lambda: start_runs(engine, definition, events, answer.set))
-        started: list[Started] = answer.get()
-        return [Run(self, run, outcome) for run, outcome in started]
-
-    def run(
-        self,
-        workflow: Any,
-        payload: Any = None,
-        *,
-        timeout: Duration | None = None,
-        id: str | UUID | None = None,
-        idempotency_key: str | None = None,
-    ) -> Run:
-        """Start a run and wait for its end; ``.result()`` of what it returns gives the value or raises.
-
-        Raises:
-            TimeoutError: it is not over after *timeout*. The run goes on.
-        """
-        return self.start(workflow, payload, id=id, idempotency_key=idempotency_key).wait(timeout)
-
-    def _be_owner(self) -> None:
-        if self._works:
-            self._engine.own()
 
     # --- finding -----------------------------------------------------------------------------------------
 
@@ -514,8 +395,14 @@ class Context(Desks, Signals):
 
     # --- the end -----------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Hand back the runs that are under way and disconnect. Idempotent."""
+    def close(self, *, grace: float | None = None) -> None:
+        """Hand back the runs that are under way and disconnect. Idempotent.
+
+        Args:
+            grace: seconds that steps under way get to end, 2 if nothing is said; what they return is kept.
+        """
+        if grace is not None:
+            self._engine.grace = grace
         with self._lens_lock:
             self._closed = True
             lens, self._lens = self._lens, None
@@ -553,11 +440,3 @@ def _close(
     database.close()
     if server is not None:
         server.close()
-
-
-def _fill(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if not future.done():
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.messages import Messages
     from dataflows_sdk.nodes.functions import FunctionVersion
     from dataflows_sdk.nodes.notify import Subscription
+    from dataflows_sdk.queues import Queues
 
 
 class Desks:
@@ -93,6 +94,13 @@ class Desks:
             if found is not None:
                 self._catalog.remember(found)
         return found if found is not None and found.portable else None
+
+    @cached_property
+    def queues(self) -> Queues:
+        """Where runs wait for a worker, and the limits under which they are let go."""
+        from dataflows_sdk.queues import Queues
+
+        return Queues(self._whole)
 
     @cached_property
     def kv(self) -> KeyValues:

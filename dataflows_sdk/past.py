@@ -13,6 +13,7 @@ from dataflows_sdk.core.durations import format_duration
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold
 from dataflows_sdk.errors import DefinitionError
+from dataflows_sdk.queues import standing
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.timeline import StepView, Timeline
@@ -141,10 +142,12 @@ def explain(run: Run) -> Explanation:
         return _explain_wait(run, head, state)
     if status == "queued":
         known = run._context._knows(head["workflow"])
+        reasons = standing(run._context, run._id)
+        unknown = () if known else (f"this process does not know {head['workflow']!r}",)
         return Explanation(
             status,
             f"since {_ago(head['wake_at'])} it may be claimed by any worker that knows workflow {head['workflow']!r}",
-            () if known else (f"this process does not know {head['workflow']!r}",),
+            reasons + unknown,
             () if known else ("import the module that defines the workflow, run its cell, or ctx.register(flow)",),
         )
     if status == "running":

@@ -19,6 +19,7 @@ from dataflows_sdk.cli.runs import runs
 from dataflows_sdk.cli.screen import fail
 from dataflows_sdk.cli.show import show
 from dataflows_sdk.cli.tail import tail
+from dataflows_sdk.cli.worker import worker
 from dataflows_sdk.errors import DataflowsError
 
 INTERRUPTED = 130
@@ -85,7 +86,7 @@ def cli(log_json: bool) -> None:
         configure_logging(json=True)
 
 
-for _command in (demo, run, runs, show, tail, doctor):
+for _command in (demo, run, worker, runs, show, tail, doctor):
     cli.add_command(_command)
 
 

@@ -32,12 +32,13 @@ class Place:
         """Whether there is anything to connect to; of a server only an attempt tells."""
         return self.url is not None or (self.directory / "pgdata").is_dir()
 
-    def open(self, *, work: bool = False, make: bool = False) -> Context:
+    def open(self, *, work: bool = False, make: bool = False, **options: Any) -> Context:
         """Connect.
 
         Args:
             work: take on runs. A command that only looks does not.
             make: make the embedded database where there is none.
+            options: others of `connect`.
 
         Raises:
             StoreUnavailableError: there is none and *make* is false, or nobody answers.
@@ -49,7 +50,7 @@ class Place:
             )
         from dataflows_sdk.context import connect
 
-        return connect(self.url, directory=self.directory, work=work)
+        return connect(self.url, directory=self.directory, work=work, **options)
 
     def arguments(self) -> list[str]:
         """The options that name this place in another process."""

@@ -93,7 +93,12 @@ def _creations(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
     runs = [run for unit in batch for run in unit.runs]
     if not runs:
         return []
-    return [
+    lasting = [run for run in runs if run.key_until is not None]
+    found: list[Command] = []
+    if lasting:
+        keys = wire.texts([r.idempotency_key for r in lasting])
+        found.append(("release_keys", [stamp, wire.texts([r.workflow for r in lasting]), keys]))
+    found += [
         (
             "create_runs",
             [
@@ -111,10 +116,14 @@ def _creations(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
                 wire.texts([r.queue for r in runs]),
                 wire.int4s([r.priority for r in runs]),
                 wire.int4s([r.parent_epoch for r in runs]),
+                wire.texts([r.key for r in runs]) if any(r.key is not None for r in runs) else None,
+                wire.texts([r.slot for r in runs]) if any(r.slot is not None for r in runs) else None,
+                wire.instants([r.key_until for r in runs]) if lasting else None,
             ],
         ),
         ("first_events", [stamp, wire.uuids([r.id for r in runs]), wire.texts([r.data for r in runs])]),
     ]
+    return found
 
 
 def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
@@ -235,12 +244,14 @@ def wakes(batch: Sequence[Unit], stamp: bytes | None, sender: str) -> list[Comma
     queued = any(unit.change is not None and unit.change.status == "queued" for unit in batch) or any(
         run.status == "queued" for unit in batch for run in unit.runs
     )
+    delayed = [run.wake_at for unit in batch for run in unit.runs if run.status == "sleeping" and run.wake_at]
     found: list[Command] = []
     if told or suspended:
         found.append(("wake", [stamp, wire.uuids(sorted(told | suspended))]))
     if names:
         found.append(("wake_broadcast", [stamp, wire.texts(sorted(names))]))
-    if told or names or queued:
+    if told or names or queued or delayed:
         runs = "*" if names or len(told) > _NOTIFY_RUNS else ",".join(str(run) for run in told)
-        found.append(("notify", [f"{sender} {runs}".encode()]))
+        later = f" {min(delayed).isoformat()}" if delayed else ""
+        found.append(("notify", [f"{sender} {runs}{later}".encode()]))
     return found

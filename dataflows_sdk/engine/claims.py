@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from dataflows_sdk.engine.definitions import Event, Workflow
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import LiveRun
 from dataflows_sdk.engine.outcome import Outcome
-from dataflows_sdk.engine.state import JournalEvent, RunState, fold
+from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.units import Event as Record
 from dataflows_sdk.engine.units import RunHead, Unit
 from dataflows_sdk.store import wire
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
 
 
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
 class Claimed:
     """A run that this process claimed, before its history is read."""
 
-    __slots__ = ("created_at", "epoch", "id", "parent", "parent_key", "version", "was", "workflow")
+    __slots__ = ("created_at", "epoch", "first", "id", "parent", "parent_key", "version", "was", "workflow")
 
     def __init__(
         self,
@@ -41,8 +44,13 @@ class Claimed:
         parent: UUID | None,
         parent_key: str | None,
         was: str,
+        created_at: datetime | None,
+        first: bytes | None,
     ) -> None:
+        #: the data of its first event, where it is the only one: nobody had it before
+        self.first = first
         self.id = run_id
+        self.created_at = created_at
         self.workflow = workflow
         self.version = version
         self.epoch = epoch
@@ -61,7 +69,7 @@ class Nobody(Workflow):
 
 def claimed(row: tuple[bytes | None, ...]) -> Claimed:
     """A row of the claiming statements."""
-    run, workflow, version, epoch, parent, parent_key, _created, was = row
+    run, workflow, version, epoch, parent, parent_key, created, was, first = row[:9]
     assert run is not None
     assert workflow is not None
     assert version is not None
@@ -74,6 +82,8 @@ def claimed(row: tuple[bytes | None, ...]) -> Claimed:
         UUID(parent.decode()) if parent is not None else None,
         parent_key.decode() if parent_key is not None else None,
         (was or b"queued").decode(),
+        wire.read_instant(created) if created is not None else None,
+        first,
     )
 
 
@@ -82,12 +92,30 @@ async def adopt(engine: Engine, claims: Sequence[Claimed]) -> None:
     fault("run.claimed")
     if engine.observer is not None:
         engine.observer.claimed(claims)
-    ids = [claim.id for claim in claims]
-    histories = await engine.reader.histories(ids)
-    inboxes = await engine.reader.inboxes([(run, ()) for run in ids])
     await _bring_versions(engine, claims)
+    touched = []
     for claim in claims:
-        _adopt(engine, claim, histories[claim.id], inboxes[claim.id])
+        if claim.first is None:
+            touched.append(claim)
+        else:
+            _begin(engine, claim, claim.first)
+    if touched:
+        ids = [claim.id for claim in touched]
+        histories = await engine.reader.histories(ids)
+        inboxes = await engine.reader.inboxes([(run, ()) for run in ids])
+        for claim in touched:
+            _adopt(engine, claim, histories[claim.id], inboxes[claim.id])
+
+
+def _begin(engine: Engine, claim: Claimed, first: bytes) -> None:
+    """A run that nobody had before: what its claim returned is its whole history."""
+    state = RunState()
+    fold(state, parse(1, "run.created", "", first.decode(), claim.created_at or _EARLIEST))
+    state.seq, state.status, state.claims = 2, "running", 1
+    live = LiveRun(_workflow_of(engine, claim, state), RunHead(claim.id, claim.epoch, 2), state, claim.parent)
+    live.parent_key = claim.parent_key
+    engine.live[live.id] = live
+    live.task = engine.loop.create_task(_continue(engine, live, state, []))
 
 
 async def _bring_versions(engine: Engine, claims: Sequence[Claimed]) -> None:

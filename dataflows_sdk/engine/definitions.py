@@ -21,6 +21,7 @@ from dataflows_sdk.core.ids import new_id
 from dataflows_sdk.core.payload import Payload
 from dataflows_sdk.engine import observer
 from dataflows_sdk.engine.faces import is_async
+from dataflows_sdk.engine.placement import DEFAULT_QUEUE, PLAIN, Placement, check_placement
 from dataflows_sdk.errors import DefinitionError, DuplicateWorkflowError, InputError, WorkflowNotFoundError
 
 if TYPE_CHECKING:
@@ -89,8 +90,20 @@ class Workflow:
     #: whether any process can run it without its Python code
     portable = False
 
-    def __init__(self, name: str, fn: Callable[..., Any], *, trigger: Any = None, description: str = "") -> None:
+    #: where its runs line up when their start says nothing else
+    placement = PLAIN
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *,
+        trigger: Any = None,
+        description: str = "",
+        placement: Placement = PLAIN,
+    ) -> None:
         check_workflow_name(name)
+        self.placement = placement
         if not callable(fn):
             raise DefinitionError(f"workflow {name!r}: {fn!r} is not callable")
         self.name = name
@@ -368,11 +381,33 @@ CATALOG = Catalog()
 
 
 @overload
-def workflow(name: str, fn: F, *, trigger: Any = None, description: str = "") -> Workflow: ...
-@overload
-def workflow(name: str, fn: None = None, *, trigger: Any = None, description: str = "") -> Callable[[F], Workflow]: ...
 def workflow(
-    name: str, fn: Callable[..., Any] | None = None, *, trigger: Any = None, description: str = ""
+    name: str,
+    fn: F,
+    *,
+    trigger: Any = None,
+    description: str = "",
+    queue: str = DEFAULT_QUEUE,
+    priority: int = 0,
+) -> Workflow: ...
+@overload
+def workflow(
+    name: str,
+    fn: None = None,
+    *,
+    trigger: Any = None,
+    description: str = "",
+    queue: str = DEFAULT_QUEUE,
+    priority: int = 0,
+) -> Callable[[F], Workflow]: ...
+def workflow(
+    name: str,
+    fn: Callable[..., Any] | None = None,
+    *,
+    trigger: Any = None,
+    description: str = "",
+    queue: str = DEFAULT_QUEUE,
+    priority: int = 0,
 ) -> Workflow | Callable[[Any], Workflow]:
     """Declare a durable workflow; a decorator, or a call with the function.
 
@@ -381,14 +416,16 @@ def workflow(
         fn: ``async def`` or ``def``, with the parameters ``event`` and ``step`` (either may be left out).
         trigger: what starts it, besides ``ctx.start``: ``df.on_schedule("0 9 * * *")``, `on_event`, `on_webhook`,
             `on_service`, or several in a list. Every context that works looks after it.
+        queue, priority: where its runs line up when their start says nothing else.
 
     Raises:
         DefinitionError: a bad name, signature or trigger.
         DuplicateWorkflowError: the name belongs to another function.
     """
+    placement = check_placement(queue, priority)
 
     def declare(function: Callable[..., Any]) -> Workflow:
-        made = Workflow(name, function, trigger=trigger, description=description)
+        made = Workflow(name, function, trigger=trigger, description=description, placement=placement)
         CATALOG.add(made)
         return made
 

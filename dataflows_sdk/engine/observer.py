@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from dataflows_sdk.engine.claims import Claimed
     from dataflows_sdk.engine.live import Frame, LiveRun
+    from dataflows_sdk.engine.units import NewRun
 
 #: told once how an attempt ended: the exception or None, and when it will be tried again
 Attempted = Callable[[BaseException | None, datetime | None], None]
@@ -66,6 +67,14 @@ def trace_callers(name: Callable[[], str | None]) -> None:
     """From now on the journal says of each run that is started here within a trace, within which."""
     global caller_traceparent  # noqa: PLW0603 - see above
     caller_traceparent = name
+
+
+def started_within(run: NewRun, traceparent: str | None) -> NewRun:
+    """Note in a run that is about to be created within which span it is started."""
+    if traceparent is not None:
+        run.traceparent = traceparent
+        run.data = f'{run.data[:-1]},"traceparent":"{traceparent}"}}'
+    return run
 
 
 def unobserved(_error: BaseException | None, _retry_at: datetime | None) -> None:

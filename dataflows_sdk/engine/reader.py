@@ -12,7 +12,7 @@ from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.decide import InboxMessage
 from dataflows_sdk.engine.outcome import End
 from dataflows_sdk.engine.state import JournalEvent, parse
-from dataflows_sdk.errors import BlobMissingError, StoreUnavailableError
+from dataflows_sdk.errors import BlobMissingError, StoreError, StoreUnavailableError
 from dataflows_sdk.store import wire
 from dataflows_sdk.store.pipeline import Command, Pipeline, Rows, StatementError
 
@@ -180,12 +180,23 @@ class Reader:
         (rows,) = await self.query(("run_status", [wire.uuids([run])]))
         return None if not rows or rows[0][0] is None else rows[0][0].decode()
 
-    async def find(self, workflow: str, key: str) -> UUID:
-        """The run that has an idempotency key."""
-        (rows,) = await self.query(("find_by_idempotency", [wire.texts([workflow]), wire.texts([key])]))
-        if not rows or rows[0][2] is None:
-            raise StoreUnavailableError(f"the run with idempotency key {key!r} is gone")
-        return UUID(rows[0][2].decode())
+    async def holder(self, workflow: str, key: str | None, slot: str | None) -> UUID:
+        """The run that has an idempotency key, or a slot.
+
+        Raises:
+            StoreError: it has let go of it meanwhile.
+        """
+        if key is not None:
+            (rows,) = await self.query(("find_by_idempotency", [wire.texts([workflow]), wire.texts([key])]))
+            if rows and rows[0][2] is not None:
+                return UUID(rows[0][2].decode())
+        if slot is not None:
+            (rows,) = await self.query(("find_by_slot", [workflow.encode(), slot.encode()]))
+            if rows and rows[0][0] is not None:
+                return UUID(rows[0][0].decode())
+        raise StoreError(
+            f"the run of {workflow!r} that stood in the way ({key or slot!r}) ended in this moment; start it again"
+        )
 
     def close(self) -> None:
         """Close the connection."""

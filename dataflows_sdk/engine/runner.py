@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -25,6 +27,7 @@ from dataflows_sdk.engine.definitions import Catalog, Event, Workflow, describe
 from dataflows_sdk.engine.faces import AsyncFace, Settle
 from dataflows_sdk.engine.live import Frame, LiveRun, Pending
 from dataflows_sdk.engine.outcome import Outcome
+from dataflows_sdk.engine.placement import DEFAULT_QUEUE, Placement
 from dataflows_sdk.engine.reader import Reader
 from dataflows_sdk.engine.starting import begin as begin_run
 from dataflows_sdk.engine.transactions import transact
@@ -35,6 +38,7 @@ from dataflows_sdk.engine.visible import Visible
 from dataflows_sdk.engine.waiting import Waits
 from dataflows_sdk.engine.writer import Writer
 from dataflows_sdk.errors import NotInWorkflowError, StoreUnavailableError
+from dataflows_sdk.store import wire
 from dataflows_sdk.store.database import ENGINE_SETTINGS, Database, engine_statements
 from dataflows_sdk.store.pipeline import Pipeline
 
@@ -90,11 +94,16 @@ class Engine:
         self.max_crashes = max_crashes
         self.always_replay = always_replay
         self.worker_id = new_uuid()
-        #: told what happens here; set before the start
-        self.observer: Observer | None = None
+        self.observer: Observer | None = None  # set before the start
         self.live: dict[UUID, LiveRun] = {}
         #: told when something may be claimable
         self.on_queued: Callable[[], None] = lambda: None
+        #: told when what is known of the database has changed as a whole
+        self.on_changed: Callable[[], None] = lambda: None
+        #: told when something will be claimable at a time
+        self.on_later: Callable[[datetime], None] = lambda _: None
+        #: the queues that this process takes runs from; None for all
+        self.queues: tuple[str, ...] | None = None
         #: called once before the first run is owned by this process, in the caller's thread
         self.before_first_run: Callable[[], None] = lambda: None
         #: finds a function in the database, for nodes that call it
@@ -113,6 +122,11 @@ class Engine:
         self._hurry = asyncio.Event()
         self._lock = threading.Lock()
         self._owns = False
+        #: until when, on the monotonic clock, others let this process keep its runs; the heartbeat moves it on
+        self.lease_until = math.inf
+        #: seconds that steps under way get to end when the engine closes
+        self.grace = 2.0
+        self._proving: asyncio.Task[None] | None = None
         self.closing = False
 
     # --- the loop ----------------------------------------------------------------------------------------
@@ -163,7 +177,7 @@ class Engine:
             self.reader,
             self.linger,
             self.let_go,
-            lambda: self.on_queued(),  # noqa: PLW0108 - the attribute is set later
+            self._suspended,
         )
         self.face = AsyncFace(self)
         self.calls = Calls(self, self.face, self._threads)
@@ -171,6 +185,16 @@ class Engine:
 
     def _queued(self) -> None:
         self.on_queued()
+
+    def _suspended(self, status: str, wake_at: datetime | None) -> None:
+        if status == "queued":
+            self.on_queued()
+        elif wake_at is not None:
+            self.on_later(wake_at)
+
+    def serves(self, queue: str) -> bool:
+        """Whether this process takes runs from a queue."""
+        return self.queues is None or queue in self.queues
 
     def _alone(self) -> bool:
         live = self.live
@@ -231,9 +255,17 @@ class Engine:
             )
 
     def _notified(self, payload: str) -> None:
-        sender, _, runs = payload.partition(" ")
+        sender, _, rest = payload.partition(" ")
         if sender == str(self.worker_id):
             return  # what we sent ourselves was dealt with when it was committed
+        if sender == "queues":
+            self.on_changed()
+            return
+        runs, _, later = rest.partition(" ")
+        if later:
+            self.on_later(datetime.fromisoformat(later))
+            if not runs:
+                return
         if runs == "*" or payload == "wake":
             self.refresh_waiting()
         else:
@@ -327,35 +359,40 @@ class Engine:
         parent_key: str | None = None,
         idempotency_key: str | None = None,
         queued: bool = False,
+        placement: Placement | None = None,
     ) -> NewRun:
         """A run to create: ours at once where there is room, else queued for whoever has it."""
+        place = placement if placement is not None else workflow.placement
         here = not queued and self._owns and not self.closing and len(self.live) < self.concurrency
-        here = here and self.catalog.get(workflow.name) is not None
+        here = here and place.direct and self.serves(place.queue) and self.catalog.get(workflow.name) is not None
         depth = parent.depth + 1 if parent is not None else 0
-        traceparent = event.traceparent if event is not None else None
-        if parent is not None and self.observer is not None:
-            traceparent = self.observer.traceparent(parent, parent_key)
+        status = "running" if here else "queued" if place.delay is None else "sleeping"
         data = (
             f'{{"workflow":{json_text(workflow.name)},"version":"{workflow.version}"'
             + (f',"parent":"{parent.id}","depth":{depth}' if parent is not None else "")
             + (f',"event":{event.meta_text()}' if event is not None else "")
-            + (f',"traceparent":"{traceparent}"' if traceparent is not None else "")
-            + f',"status":"{"running" if here else "queued"}","input":{payload}}}'
+            + (f',"queue":{json_text(place.queue)}' if place.queue != DEFAULT_QUEUE else "")
+            + f',"status":"{status}","input":{payload}}}'
         )
+        now = None if here and place.key_lasts is None else self.clock.now()
         return NewRun(
             run_id or new_uuid(),
             workflow.name,
             workflow.version,
             data,
             owner=self.worker_id if here else None,
-            status="running" if here else "queued",
-            wake_at=None if here else self.clock.now(),
+            status=status,
+            wake_at=None if here or now is None else now + place.delay if place.delay is not None else now,
             parent=parent.id if parent is not None else None,
             parent_key=parent_key,
             parent_epoch=parent.head.epoch if parent is not None else 0,
             depth=depth,
             idempotency_key=idempotency_key,
-            traceparent=traceparent,
+            queue=place.queue,
+            priority=place.priority,
+            key=place.key,
+            slot=place.slot,
+            key_until=None if now is None or place.key_lasts is None else now + place.key_lasts,
         )
 
     def knows(self, workflow: Workflow) -> None:
@@ -407,11 +444,35 @@ class Engine:
         self._answer(self.reader.outcome(run), settle)
 
     def _answer(self, work: Any, settle: Settle) -> None:
-        def done(task: asyncio.Task[Any]) -> None:
+        def done(task: asyncio.Future[Any]) -> None:
             error = task.exception()
             settle(None if error else task.result(), error)
 
-        self.loop.create_task(work).add_done_callback(done)
+        asyncio.ensure_future(work, loop=self.loop).add_done_callback(done)
+
+    def ask_ours(self, settle: Settle) -> None:
+        """Our lease ran out, by our own clock: ask whose our runs are before any of them does something more.
+
+        It ran out because the process stood still, or because PostgreSQL was away; others may have taken the runs.
+        Those that were are abandoned when *settle* is called.
+        """
+        if self._proving is None or self._proving.done():
+            self._proving = self.loop.create_task(self._prove())
+        self._answer(asyncio.shield(self._proving), settle)
+
+    async def _prove(self) -> None:
+        log.warning("the lease of this worker ran out; its runs stand still until it is known whose they are")
+        while time.monotonic() > self.lease_until:  # noqa: ASYNC110 - the heartbeat is a thread
+            await asyncio.sleep(0.02)
+        mine = list(self.live.values())
+        heads = [live.head for live in mine]
+        asked = [self.worker_id.bytes, wire.raw_uuids([h.raw for h in heads]), wire.int4s([h.epoch for h in heads])]
+        (rows,) = await self.reader.query(("still_ours", asked))
+        ours = {UUID(row[0].decode()) for row in rows if row[0] is not None}
+        for live in mine:
+            if live.id not in ours and self.live.get(live.id) is live and not live.head.lost:
+                live.head.lost = True
+                self.waits.abandon(live)
 
     def transact(
         self,
@@ -434,8 +495,6 @@ class Engine:
 
     def ended(self, live: LiveRun, status: str, data: str) -> None:
         """The run's end is durable: tell those who wait for it here."""
-        if self.observer is not None:
-            self.observer.ended(live, status, data)
         self.forget(live)
         for watcher in self._watchers.pop(live.id, ()):
             watcher.set((status, data))
@@ -492,31 +551,36 @@ class Engine:
 
     # --- the end of the engine ---------------------------------------------------------------------------
 
-    def close(self, grace: float = 2.0) -> None:
-        """Hand the runs back and stop. Steps under way get *grace* seconds to end; what they return is kept."""
+    def hurry(self) -> None:
+        """Steps under way get no more time to end; from a signal handler too."""
+        self.grace = 0.0
+
+    def close(self) -> None:
+        """Hand the runs back and stop. Steps under way get `grace` seconds to end; what they return is kept."""
         if self.closing:
             return
         self.closing = True
         if self._thread.is_alive():
             try:
-                asyncio.run_coroutine_threadsafe(self._hand_back(grace), self.loop).result(grace + 10)
+                asyncio.run_coroutine_threadsafe(self._hand_back(), self.loop).result(self.grace + 10)
             except (TimeoutError, StoreUnavailableError):
                 log.warning("runs could not be handed back in time; others take them over when their lease ends")
             self.loop.call_soon_threadsafe(self._stop)
             self._thread.join(10)
         self.calls.close()
 
-    async def _hand_back(self, grace: float) -> None:
-        deadline = self.loop.time() + grace
+    async def _hand_back(self) -> None:
+        begun = self.loop.time()
         for live in list(self.live.values()):
             live.closing = True  # it begins no further step: it parks, and is let go of
             self.waits.consider(live)
-        while self.live and self._busy() and self.loop.time() < deadline:  # noqa: ASYNC110 - at shutdown only
+        while self.live and self._busy() and self.loop.time() < begun + self.grace:  # noqa: ASYNC110 - at shutdown only
             await asyncio.sleep(0.005)
         for live in list(self.live.values()):
             if not live.suspending and not live.head.lost:
                 self.waits.suspend(live, Suspend("queued", self.clock.now(), ()), "run.released")
-        while self.live and self.loop.time() < deadline + 5:  # noqa: ASYNC110 - at shutdown only
+        begun = self.loop.time()
+        while self.live and self.loop.time() < begun + 5:  # noqa: ASYNC110 - at shutdown only
             await asyncio.sleep(0.005)
         await asyncio.wait_for(self.writer.drain(), 5)
         if self._services is not None:

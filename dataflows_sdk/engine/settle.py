@@ -141,6 +141,8 @@ async def write(engine: Engine, live: LiveRun, status: str, data: dict[str, Any]
     unit = Unit(live.head, [Record(_END[status], "", text)], HeadChange(status), messages=messages)
     await engine.face.commit(unit)
     fault("run.finished")
+    if engine.observer is not None:
+        engine.observer.ended(live, status, text)
     engine.ended(live, status, text)
 
 

@@ -13,7 +13,9 @@ from uuid import UUID
 from dataflows_sdk.engine.definitions import Event, Workflow
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import LiveRun
+from dataflows_sdk.engine.observer import started_within
 from dataflows_sdk.engine.outcome import Outcome
+from dataflows_sdk.engine.placement import Placement
 from dataflows_sdk.engine.state import RunState
 from dataflows_sdk.engine.units import NewRun, RunHead, Unit
 
@@ -34,6 +36,7 @@ def start_run(
     idempotency_key: str | None = None,
     run_id: UUID | None = None,
     queued: bool = False,
+    placement: Placement | None = None,
 ) -> None:
     """Create a run and begin it; on the loop. After one commit *told* gets what was `Started`, or the exception.
 
@@ -42,8 +45,15 @@ def start_run(
     try:
         encoded = engine.values.encode(event.raw, f"payload of workflow {workflow.name!r}")
         run = engine.new_run(
-            workflow, encoded.text, run_id, event=event, idempotency_key=idempotency_key, queued=queued
+            workflow,
+            encoded.text,
+            run_id,
+            event=event,
+            idempotency_key=idempotency_key,
+            queued=queued,
+            placement=placement,
         )
+        started_within(run, event.traceparent)
     except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
         told(None, error)
         return
@@ -61,19 +71,19 @@ def start_run(
                 engine.watched(run.id, outcome)
             begin(engine, run, workflow, event)
             told((run.id, outcome), None)
-        elif idempotency_key is None:
+        elif idempotency_key is None and run.slot is None:
             told((run.id, None), None)
         else:
-            _tell_existing(engine, workflow, idempotency_key, told)
+            _tell_existing(engine, workflow, idempotency_key, run.slot, told)
 
     unit.settle = settled
     engine.writer.submit(unit)
 
 
-def _tell_existing(engine: Engine, workflow: Workflow, key: str, told: Told) -> None:
+def _tell_existing(engine: Engine, workflow: Workflow, key: str | None, slot: str | None, told: Told) -> None:
     async def find() -> None:
         try:
-            run = await engine.reader.find(workflow.name, key)
+            run = await engine.reader.holder(workflow.name, key, slot)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
             told(None, error)
         else:
@@ -82,7 +92,13 @@ def _tell_existing(engine: Engine, workflow: Workflow, key: str, told: Told) -> 
     engine.keep(engine.loop.create_task(find()))
 
 
-def start_runs(engine: Engine, workflow: Workflow, events: Sequence[Event[Any]], told: Told) -> None:
+def start_runs(
+    engine: Engine,
+    workflow: Workflow,
+    events: Sequence[Event[Any]],
+    told: Told,
+    placement: Placement | None = None,
+) -> None:
     """Create many runs in one commit and begin those for which there is room; the others are queued."""
     if not events:
         told([], None)
@@ -105,13 +121,16 @@ def start_runs(engine: Engine, workflow: Workflow, events: Sequence[Event[Any]],
         return one
 
     for number, event in enumerate(events):
-        start_run(engine, workflow, event, tell(number), queued=number >= room)
+        start_run(engine, workflow, event, tell(number), queued=number >= room, placement=placement)
 
 
 def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) -> None:
     """A run was created: execute it, when it is ours."""
     if run.owner is None:
-        engine.on_queued()
+        if run.status == "sleeping" and run.wake_at is not None:
+            engine.on_later(run.wake_at)
+        else:
+            engine.on_queued()
         return
     state = RunState(workflow=workflow.name)
     if run.depth:

@@ -11,6 +11,8 @@ Kinds of events, and what their ``data`` holds:
 ``run.claimed``           worker, why (``queued``, ``sleeping``, ``waiting``: woken; ``lost``: taken over)
 ``run.suspended``         status, until, waiting: what the run sleeps for
 ``run.released``          handed back by a process that shut down
+``run.lost``              its worker is gone; it lined up again
+``run.input``             before its start: another input in the place of the first (debounce), or beside it (batch)
 ``run.cancel_requested``  reason, message
 ``run.completed``         value
 ``run.failed``            error
@@ -168,6 +170,11 @@ def _fold_run(state: RunState, event: JournalEvent) -> None:
     elif kind == "run.released":
         state.status = "queued"
         _leave(state, event)
+    elif kind == "run.lost":
+        state.status = "queued"
+        state.crashes += 1
+    elif kind == "run.input":
+        _fold_input(state, data)
     elif kind == "run.cancel_requested":
         state.cancel = data
     elif kind == "run.resumed":
@@ -187,6 +194,13 @@ def _leave(state: RunState, event: JournalEvent) -> None:
     state.left_seq = event.seq
     waiting = event.data.get("waiting") or ()
     state.parked = frozenset(each["key"] for each in waiting if each["op"] == "replay")
+
+
+def _fold_input(state: RunState, data: dict[str, Any]) -> None:
+    if data.get("batch"):
+        state.created = {**state.created, "input": [*state.created["input"], data["input"]]}
+    else:
+        state.created = {**state.created, "input": data["input"]}
 
 
 def _fold_step(state: RunState, event: JournalEvent) -> None:

@@ -67,6 +67,12 @@ class NewRun:
     idempotency_key: str | None = None
     queue: str = "default"
     priority: int = 0
+    #: whose run it is, for limits and fairness within the queue
+    key: str | None = None
+    #: what only one run of its workflow holds at a time
+    slot: str | None = None
+    #: when its idempotency key may be used again
+    key_until: datetime | None = None
     #: the parent's epoch as we know it: a child is made only while its parent is ours
     parent_epoch: int = 0
     #: how many parents it has above it

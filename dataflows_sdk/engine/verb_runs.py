@@ -16,6 +16,7 @@ from dataflows_sdk.engine.decide import (
 )
 from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.engine.live import Frame
+from dataflows_sdk.engine.observer import started_within
 from dataflows_sdk.engine.units import Broadcast, Event, Message, Unit
 from dataflows_sdk.engine.verb_base import VerbBase, json_text
 from dataflows_sdk.errors import (
@@ -148,6 +149,8 @@ class RunVerbs(VerbBase):
         encoded = engine.values.encode(event.raw, f"payload of child {frame.name!r}")
         # Any id will do: it is in the record, and run and record are written together or not at all.
         run = engine.new_run(definition, encoded.text, parent=live, parent_key=None if detach else frame.key)
+        if engine.observer is not None:
+            started_within(run, engine.observer.traceparent(live, run.parent_key))
         child = run.id
         head = self._head(frame, "child", 1) + f',"child":"{child}","workflow":{json_text(definition.name)}'
         if detach:

@@ -116,6 +116,14 @@ class StepVerbs(VerbBase):
         note = Event("step.started", frame.key, self._head(frame, "run", attempt) + ',"resolved":"retry"}')
         await self.face.commit(Unit(self.live.head, [note], consumed=(outcome.message.id,)))
 
+    async def _hold(self, frame: Frame) -> None:
+        """The engine is closing, or may have lost its runs: the next attempt must not begin yet, or not here."""
+        if self.live.closing:
+            await self._park(frame)
+        await self.face.wait(self.engine.ask_ours)
+        if self.live.stopping is not None:
+            await self.unwound()
+
     async def _attempts(
         self,
         frame: Frame,
@@ -132,8 +140,8 @@ class StepVerbs(VerbBase):
         shown = engine.values.view(args, kwargs) if args or kwargs else None
         while True:
             self.fresh(frame)
-            if live.closing:
-                await self._park(frame)
+            if live.closing or time.monotonic() > engine.lease_until:
+                await self._hold(frame)
             fault("step.begin")
             head = self._head(frame, frame.op, attempt)
             if uncertain == "retry":

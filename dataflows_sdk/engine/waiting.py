@@ -44,7 +44,7 @@ class Waits:
         reader: Reader,
         linger: timedelta,
         forget: Callable[[LiveRun], None],
-        queued: Callable[[], None],
+        suspended: Callable[[str, datetime | None], None],
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -52,7 +52,7 @@ class Waits:
         self._reader = reader
         self._linger = linger
         self._forget = forget
-        self._queued = queued
+        self._suspended = suspended
         self._stale: dict[UUID, LiveRun] = {}
         self._fetching = False
 
@@ -260,6 +260,6 @@ class Waits:
                 self.unblock(live, pending, None, live.stopping)
             if kind != "run.suspended":
                 self._cancel_tasks(live)
-            self._queued()
+            self._suspended(decision.status, wake_at)
 
         self._writer.submit(Unit(live.head, [Event(kind, "", json.dumps(data))], change, settle=written))

@@ -231,10 +231,7 @@ class Writer:
         if alone is not None and "append_one" in answers and not answers["append_one"]:
             lost.add(str(alone.id).encode())
         if "create_runs" in answers:
-            made = frozenset(UUID(row[0].decode()) for row in answers["create_runs"] if row[0] is not None)
-            for unit in batch:
-                if unit.runs:
-                    unit.created = frozenset(run.id for run in unit.runs) & made
+            _tell_created(batch, answers["create_runs"])
         if "send" in answers:
             statuses = iter(answers["send"])
             for unit in batch:
@@ -361,9 +358,7 @@ class Writer:
             outcome = (await self._pipeline.send([("witness_runs", [wire.uuids(ids)])]))[0]
             if isinstance(outcome, StatementError):
                 raise StoreUnavailableError(str(outcome))
-            there = {UUID(row[0].decode()) for row in outcome[0] if row[0] is not None}
-            for unit in batch:
-                unit.created = frozenset(run.id for run in unit.runs) & there
+            _tell_created(batch, outcome[0])
 
     def _fail(self, batches: deque[list[Unit]], error: BaseException) -> None:
         for batch in batches:
@@ -401,3 +396,14 @@ class Writer:
         if not self._busy:
             self._fail(deque(), StoreUnavailableError("the engine was closed"))
         self._pipeline.close()
+
+
+def _tell_created(batch: Sequence[Unit], rows: Rows) -> None:
+    """Which runs were made; those that nobody owns have found a limit on their queue and wait for their turn."""
+    made: dict[UUID, bool] = {UUID(row[0].decode()): row[1] == b"t" for row in rows if row[0] is not None}
+    for unit in batch:
+        if unit.runs:
+            unit.created = frozenset(run.id for run in unit.runs if run.id in made)
+            for run in unit.runs:
+                if run.owner is not None and made.get(run.id):
+                    run.owner, run.status = None, "queued"

@@ -2,30 +2,30 @@
 
 An executor belongs to one engine. It begins to look for work once the process knows a workflow, and becomes a
 worker, with a heartbeat in a thread and on a connection of its own, before the first run is owned here.
+
+What may be claimed is announced by notifications and by timers that are known here; looking at the database is for
+what was not announced. A look is one statement, and the more workers there are the more seldom each of them looks:
+together they look about twenty times a second at most, so that a hundred idle workers cost no more than a few.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
-import platform
-import socket
-import threading
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dataflows_sdk.core.clock import SystemClock
 from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.claims import adopt, claimed
 from dataflows_sdk.errors import StoreError, StoreUnavailableError
 from dataflows_sdk.store import wire
+from dataflows_sdk.worker.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
+    from dataflows_sdk.store.pipeline import Rows
 
 log = logging.getLogger("dataflows.worker")
 
@@ -33,6 +33,11 @@ log = logging.getLogger("dataflows.worker")
 _CLAIM = 200
 #: a session that is gone is believed after it was seen so for this long, in seconds
 _TWICE = 0.8
+#: looks per second of all workers together
+_LOOKS = 20.0
+#: the longest pause between two looks, in seconds
+_SELDOM = 10.0
+_REQUEUE = 1000
 
 
 class Executor:
@@ -41,7 +46,7 @@ class Executor:
     Args:
         engine: started.
         lease: how long after its last heartbeat a worker still owns its runs.
-        poll: seconds between looks at the database when nothing is announced; notifications only hint.
+        poll: seconds between looks at the database when nothing is announced and there are few workers.
     """
 
     def __init__(self, engine: Engine, *, lease: timedelta = timedelta(seconds=20), poll: float = 1.0) -> None:
@@ -52,11 +57,22 @@ class Executor:
         self._kicked: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         self._suspects: dict[UUID, float] = {}
-        self._last_sweep = 0.0
+        self._last_look = 0.0
+        self._pause = poll
+        #: when the next run that is known here may be claimed
+        self._next_at: datetime | None = None
+        self._announced = False
         self._backlog = False
+        self._limits = True
+        #: where the turns of the keys go on, by queue
+        self._turns: dict[str, str] = {}
         self._stopping = False
+        #: how many workers there are, as of the last look
+        self.population = 1
         engine.before_first_run = self._become_worker
         engine.on_queued = self.kick
+        engine.on_later = self.later
+        engine.on_changed = self._look_anew
         engine.on_room = self._room
 
     def start(self) -> None:
@@ -70,15 +86,27 @@ class Executor:
 
     def _catalog_grew(self) -> None:
         if not self._stopping:
-            self._engine.call(self.kick)
+            self._engine.call(self._look_anew)
+
+    def _look_anew(self) -> None:
+        self._last_look = 0.0
+        self.kick()
 
     def kick(self) -> None:
         """Something may be claimable; on the engine's loop."""
+        self._announced = True
         if self._kicked is not None:
             self._kicked.set()
 
+    def later(self, at: datetime) -> None:
+        """Something will be claimable at a time; on the engine's loop."""
+        if self._next_at is None or at < self._next_at:
+            self._next_at = at
+            if self._kicked is not None:
+                self._kicked.set()
+
     def _room(self) -> None:
-        if self._backlog:
+        if self._backlog or self._limits:
             self.kick()
 
     def _become_worker(self) -> None:
@@ -112,34 +140,38 @@ class Executor:
         names = sorted(engine.catalog.names())
         if not names or engine.closing:
             return self._poll
-        if await self._claim(names):
-            return 0.0
-        now = time.monotonic()
-        if now - self._last_sweep >= self._poll * 0.5:
-            self._last_sweep = now
-            if await self._sweep(names):
+        due = self._is_due()
+        if self._announced or due:
+            self._announced = False
+            if due:
+                self._next_at = None
+            if due or not engine.owning:
+                self._last_look = 0.0
+            if engine.owning and await self._claim(names, timers=due) and self._backlog:
+                self._announced = True  # there may be more
                 return 0.0
-            await self._look_at_inboxes()
-        return await self._pause(names)
+        if self._virtual_clock or time.monotonic() - self._last_look >= self._pause:
+            self._last_look = time.monotonic()
+            if await self._look(names):
+                return 0.0
+        return self._until()
 
-    async def _look_at_inboxes(self) -> None:
-        """Messages whose announcement was lost, for runs in memory: cancels above all."""
-        engine = self._engine
-        if engine.live:
-            (rows,) = await engine.reader.query(("owned_with_messages", [engine.worker_id.bytes]))
-            engine.refresh([UUID(row[0].decode()) for row in rows if row[0] is not None])
-            engine.refresh_waiting()
+    @property
+    def _virtual_clock(self) -> bool:
+        return getattr(self._engine.clock, "virtual", False)
 
-    async def _pause(self, names: list[str]) -> float:
-        engine = self._engine
-        jittered = self._poll * (0.75 + chance() / 2)
-        (rows,) = await engine.reader.query(("next_due", [wire.texts(names)]))
-        due = None if not rows or rows[0][0] is None else wire.read_instant(rows[0][0])
-        if due is None:
-            return jittered
-        if getattr(engine.clock, "virtual", False):
-            return self._virtual(due)
-        return min(jittered, max(0.0005, (due - engine.clock.now()).total_seconds()))
+    def _is_due(self) -> bool:
+        return self._next_at is not None and self._next_at <= self._engine.clock.now()
+
+    def _until(self) -> float:
+        """Seconds until there is something to do that nobody announces."""
+        next_look = max(0.0005, self._last_look + self._pause - time.monotonic())
+        if self._next_at is None:
+            return self._poll if self._virtual_clock else next_look
+        if self._virtual_clock:
+            return self._virtual(self._next_at)
+        left = (self._next_at - self._engine.clock.now()).total_seconds()
+        return max(0.0005, min(next_look, left))
 
     def _virtual(self, due: datetime) -> float:
         """With a virtual clock, time passes when nobody has anything to do."""
@@ -149,68 +181,134 @@ class Executor:
             return 0.01 if moved is False else 0.0  # a clock that is held moves when the test says so
         return 0.002
 
-    async def _claim(self, names: list[str]) -> bool:
+    # --- looking -----------------------------------------------------------------------------------------
+
+    async def _look(self, names: list[str]) -> bool:
+        """One glance at everything; whether there is something to claim now."""
+        engine = self._engine
+        stamp = wire.instant(engine.stamp())
+        (rows,) = await engine.reader.query(
+            ("look", [stamp, engine.worker_id.bytes, wire.texts(names), self._queues()])
+        )
+        workers, dead, orphans, limits, ready, next_at = rows[0]
+        self.population = max(1, int(workers or 1))
+        self._limits = limits == b"t"
+        self._next_at = None if next_at is None else wire.read_instant(next_at)
+        self._pause = min(_SELDOM, max(self._poll, self.population / _LOOKS)) * (0.75 + chance() / 2)
+        found = False
+        if dead == b"t":
+            found = await self._sweep(names)
+        else:
+            self._suspects = {}
+        if orphans == b"t":
+            found = await self._wake_orphans() or found
+        if engine.live:
+            await self._look_at_inboxes()
+        if found or ready == b"t" or self._is_due():
+            return bool(await self._claim(names, timers=True)) or found
+        return False
+
+    def _queues(self) -> bytes | None:
+        queues = self._engine.queues
+        return None if queues is None else wire.texts(queues)
+
+    async def _look_at_inboxes(self) -> None:
+        """Messages whose announcement was lost, for runs in memory: cancels above all."""
+        engine = self._engine
+        (rows,) = await engine.reader.query(("owned_with_messages", [engine.worker_id.bytes]))
+        engine.refresh([UUID(row[0].decode()) for row in rows if row[0] is not None])
+        engine.refresh_waiting()
+
+    # --- claiming ----------------------------------------------------------------------------------------
+
+    async def _claim(self, names: list[str], *, timers: bool) -> int:
+        """Claim as many runs as there is room for, up to a batch; gives how many."""
         engine = self._engine
         room = engine.concurrency - len(engine.live)
         if room <= 0:
             self._backlog = True
-            return False
-        if not engine.owning and not await self._anything_due(names):
-            return False
+            return 0
         await self._own()
         limit = min(_CLAIM, room)
-        (rows,) = await engine.reader.query(
-            (
-                "claim_due",
-                [wire.instant(engine.stamp()), engine.worker_id.bytes, wire.texts(names), wire.int4(limit)],
-            )
-        )
+        stamp = wire.instant(engine.stamp())
+        whose = [engine.worker_id.bytes, wire.texts(names)]
+        if timers:
+            await engine.reader.query(("ready_delayed", [stamp, wire.int4(_REQUEUE)]))
+        (rows,) = await engine.reader.query(("claim_due", [stamp, *whose, wire.int4(limit), self._queues()]))
         self._backlog = len(rows) == limit
         if rows:
             await adopt(engine, [claimed(row) for row in rows])
-        return bool(rows)
+        count = len(rows)
+        if self._limits and limit > count:
+            count += await self._claim_limited(stamp, whose, limit - count, timers)
+        return count
 
-    async def _anything_due(self, names: list[str]) -> bool:
-        """Before this process is a worker: is there a reason to become one?"""
-        (rows,) = await self._engine.reader.query(("next_due", [wire.texts(names)]))
-        return bool(rows) and rows[0][0] is not None
+    async def _claim_limited(self, stamp: bytes | None, whose: list[bytes], limit: int, timers: bool) -> int:
+        """From queues that have limits; those who claim there do so one after another."""
+        engine = self._engine
+        queues = list(self._turns)
+        turns = [wire.texts(queues), wire.texts([self._turns[queue] for queue in queues])]
+        if timers:
+            await engine.reader.query(("ready_limited", [stamp, wire.int4(_REQUEUE)]))
+        rows: Rows
+        _, rows = await engine.reader.query(
+            ("lock_queues", []),
+            ("claim_limited", [stamp, *whose, wire.int4(limit), self._queues(), *turns]),
+        )
+        for row in rows:
+            queue, key = row[9], row[10]
+            if queue is not None and key:
+                self._turns[queue.decode()] = max(key.decode(), self._turns.get(queue.decode(), ""))
+        if rows:
+            await adopt(engine, [claimed(row) for row in rows])
+            self._backlog = True  # of very many keys only a part is looked at
+        else:
+            self._turns.clear()
+        return len(rows)
 
     async def _own(self) -> None:
         if not self._engine.owning:
             await asyncio.to_thread(self._engine.own)
 
-    async def _sweep(self, names: list[str]) -> bool:
-        """Runs of workers that are gone, and wakes whose sender died."""
+    # --- others' runs ------------------------------------------------------------------------------------
+
+    async def _wake_orphans(self) -> bool:
+        """Runs whose message arrived and whose sender died before it could wake them."""
         engine = self._engine
-        dead = await self._dead()
-        found = False
-        if dead:
-            await self._own()
-            room = engine.concurrency - len(engine.live)
-            (rows,) = await engine.reader.query(
-                (
-                    "reclaim",
-                    [
-                        wire.instant(engine.stamp()),
-                        engine.worker_id.bytes,
-                        wire.texts(names),
-                        wire.int4(max(0, min(_CLAIM, room))),
-                        wire.uuids(dead),
-                    ],
-                )
-            )
-            if rows:
-                log.info("took over %d runs of processes that are gone", len(rows))
-                await adopt(engine, [claimed(row) for row in rows])
-                found = True
-            else:
-                await engine.reader.query(*[("retire_worker", [worker.bytes]) for worker in dead])
         (orphans,) = await engine.reader.query(("orphaned_wakes", []))
         if orphans:
             ids = sorted({UUID(row[0].decode()) for row in orphans if row[0] is not None})
             await engine.reader.query(("wake", [wire.instant(engine.stamp()), wire.uuids(ids)]))
-            found = True
-        return found
+        return bool(orphans)
+
+    async def _sweep(self, names: list[str]) -> bool:
+        """Runs of workers that are gone: those that we know are ours now, the others line up again."""
+        engine = self._engine
+        dead = await self._dead()
+        if not dead:
+            return False
+        await self._own()
+        room = max(0, min(_CLAIM, engine.concurrency - len(engine.live)))
+        stamp, gone = wire.instant(engine.stamp()), wire.uuids(dead)
+        (rows,) = await engine.reader.query(
+            (
+                "reclaim",
+                [stamp, engine.worker_id.bytes, wire.texts(names), wire.int4(room), gone, self._queues()],
+            )
+        )
+        if rows:
+            log.info("took over %d runs of processes that are gone", len(rows))
+            await adopt(engine, [claimed(row) for row in rows])
+            self._last_look = 0.0
+        if room and len(rows) == room:
+            return True  # there are more
+        (queued,) = await engine.reader.query(("requeue_lost", [stamp, gone, wire.int4(_REQUEUE)]))
+        if queued:
+            log.info("queued %d runs of processes that are gone", len(queued))
+            await engine.reader.query(("notify", [f"{engine.worker_id} ".encode()]))
+        if len(queued) < _REQUEUE:
+            await engine.reader.query(*[("retire_worker", [worker.bytes]) for worker in dead])
+        return bool(rows) or bool(queued)
 
     async def _dead(self) -> list[UUID]:
         (rows,) = await self._engine.reader.query(("dead_workers", [self._engine.worker_id.bytes]))
@@ -224,6 +322,8 @@ class Executor:
             if expired == b"t" or now - seen[worker] >= _TWICE:
                 dead.append(worker)
         self._suspects = seen
+        if len(dead) < len(seen):
+            self._pause = min(self._pause, _TWICE)  # look at the others once more
         return dead
 
     # --- the end -----------------------------------------------------------------------------------------
@@ -243,80 +343,3 @@ class Executor:
         """Stop the heartbeat; after the engine handed its runs back."""
         if self._heart is not None:
             self._heart.stop()
-
-
-class Heartbeat(threading.Thread):
-    """Says that this process is alive, whatever the engine's loop and the user's code are doing."""
-
-    def __init__(self, engine: Engine, lease: timedelta) -> None:
-        super().__init__(name="dataflows-heartbeat", daemon=True)
-        self._database = engine.database
-        self._worker = engine.worker_id
-        self._clock = engine.clock
-        self._lease = lease
-        self._ended = threading.Event()
-        self._connection: Any = None
-        self._key = int.from_bytes(engine.worker_id.bytes[8:], "big", signed=True)
-        self._observer = engine.observer
-
-    def start(self) -> None:
-        """Register, then beat."""
-        self._register()
-        super().start()
-
-    def _register(self) -> None:
-        connection = self._database.open()
-        info = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-        }
-        self._database.run(connection, "claim", "hold_lock", (self._key,))
-        self._database.run(
-            connection,
-            "claim",
-            "register_worker",
-            (self._worker, self._key, self._lease.total_seconds(), json.dumps(info)),
-        )
-        self._connection = connection
-
-    def run(self) -> None:
-        interval = self._lease.total_seconds() / 4
-        pause = interval
-        while not self._ended.wait(pause):
-            try:
-                if self._connection is None:
-                    self._register()
-                begun = time.monotonic()
-                rows = self._database.run(self._connection, "claim", "heartbeat", (self._worker,))
-                if not rows:
-                    self._register_again()
-                elif isinstance(self._clock, SystemClock):
-                    self._clock.sync(rows[0][0], time.monotonic() - begun)
-                pause = interval
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat tries again
-                log.debug("a heartbeat failed: %s", error)
-                if self._observer is not None:
-                    self._observer.heartbeat_failed()
-                if self._connection is not None:
-                    self._connection.close()
-                    self._connection = None
-                pause = min(0.25, interval)
-
-    def _register_again(self) -> None:
-        """Somebody took our row for that of a dead process; its runs are theirs, new ones are ours again."""
-        self._connection.close()
-        self._connection = None
-        self._register()
-
-    def stop(self) -> None:
-        """The last beat: the worker's row goes when it owns nothing."""
-        self._ended.set()
-        if self.is_alive():
-            self.join(5)
-        if self._connection is not None:
-            try:
-                self._database.run(self._connection, "claim", "retire_worker", (self._worker,))
-            except Exception as error:  # noqa: BLE001 - the row is swept up by others
-                log.debug("the worker's row stays: %s", error)
-            self._connection.close()

@@ -76,6 +76,7 @@ class Retention:
         if deleted or workflow is None:
             read("retention", "delete_broadcasts", (before,))
             read("retention", "delete_content")
+            read("retention", "delete_spent_keys")
         if workflow is None:
             # what is said of streams is meant to hold also where nobody publishes any more
             while read("streams", "trim", (None, datetime.now(UTC), _BATCH)):

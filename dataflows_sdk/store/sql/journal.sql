@@ -25,34 +25,81 @@ from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
      as u(workflow, hash, kind, source, spec, info)
 on conflict do nothing;
 
+-- name: release_keys
+-- $1 now $2 workflow[] $3 idempotency_key[]
+-- Before create_runs: idempotency keys whose time is over may be used again.
+update dataflows.run r set idempotency_key = null, key_until = null
+from unnest($2::text[], $3::text[]) as u(workflow, key)
+where r.workflow = u.workflow and r.idempotency_key = u.key and r.key_until < coalesce($1::timestamptz, now());
+
 -- name: create_runs
 -- $1 now $2 id[] $3 workflow[] $4 version[] $5 owner[] $6 status[] $7 wake_at[] $8 parent[] $9 parent_key[]
 -- $10 forked_from[] $11 idempotency_key[] $12 queue[] $13 priority[] $14 epoch of the parent, or 0[]
--- A child is made only while its parent is ours. Returns the ids that were created: a missing one had a taken id or
+-- $15 key[] $16 slot[] $17 key_until[]; these three may be null when no run has one
+-- A child is made only while its parent is ours. In a queue that has limits nobody owns a run from its beginning.
+-- Returns the ids that were created, and whether they are only queued: a missing one had a taken id, slot or
 -- idempotency key.
-insert into dataflows.run (id, workflow, version, status, epoch, owner, wake_at, last_seq, queue, priority,
-                           parent, parent_key, forked_from, idempotency_key, created_at, started_at)
-select u.id, u.workflow, u.version, u.status, case when u.owner is null then 0 else 1 end, u.owner, u.wake_at,
-       1, u.queue, u.priority, u.parent, u.parent_key, u.forked_from, u.idempotency_key,
-       coalesce($1::timestamptz, now()), case when u.owner is not null then coalesce($1::timestamptz, now()) end
+insert into dataflows.run (id, workflow, version, status, epoch, owner, wake_at, last_seq, queue, priority, key, rank,
+                           slot, parent, parent_key, forked_from, idempotency_key, key_until, created_at, started_at)
+select u.id, u.workflow, u.version, case when l.taken then 'queued' else u.status end,
+       case when u.owner is null or l.taken then 0 else 1 end, case when not l.taken then u.owner end,
+       case when l.taken then coalesce($1::timestamptz, now()) else u.wake_at end,
+       1, u.queue, u.priority, coalesce(u.key, case when u.queue <> 'default' then '' end),
+       case when u.owner is null or l.taken
+            then dataflows.rank_of(u.queue, u.priority, coalesce(u.wake_at, $1::timestamptz, now()))
+            else coalesce($1::timestamptz, now()) end,
+       u.slot, u.parent, u.parent_key, u.forked_from, u.idempotency_key, u.key_until,
+       coalesce($1::timestamptz, now()),
+       case when u.owner is not null and not l.taken then coalesce($1::timestamptz, now()) end
 from unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::timestamptz[], $8::uuid[],
-            $9::text[], $10::uuid[], $11::text[], $12::text[], $13::int[], $14::int[])
+            $9::text[], $10::uuid[], $11::text[], $12::text[], $13::int[], $14::int[], $15::text[], $16::text[],
+            $17::timestamptz[])
      as u(id, workflow, version, owner, status, wake_at, parent, parent_key, forked_from, idempotency_key,
-          queue, priority, parent_epoch)
-where u.parent_epoch = 0
-   or exists (select 1 from dataflows.run p
-              where p.id = u.parent and p.epoch = u.parent_epoch and p.status || '' = 'running')
+          queue, priority, parent_epoch, key, slot, key_until)
+cross join lateral (
+    select u.owner is not null and exists (select 1 from dataflows.queue q where q.name in ('*', u.queue)) as taken) l
+where (u.parent_epoch = 0
+       or exists (select 1 from dataflows.run p
+                  where p.id = u.parent and p.epoch = u.parent_epoch and p.status || '' = 'running'))
+  and (u.idempotency_key is null
+       or not exists (select 1 from dataflows.spent_key s
+                      where s.workflow = u.workflow and s.key = u.idempotency_key
+                        and s.until >= coalesce($1::timestamptz, now())))
 on conflict do nothing
-returning id;
+returning id, owner is null;
 
 -- name: first_events
 -- $1 now $2 run[] $3 data[]
 -- The first event of each run that create_runs of the same transaction made; of one that existed it is there.
+-- The first "status" in it is the run's: one that was to be running may only be queued.
 insert into dataflows.event (run, seq, epoch, kind, data, at)
-select u.run, 1, r.epoch, 'run.created', u.data::json, coalesce($1::timestamptz, now())
+select u.run, 1, r.epoch, 'run.created',
+       case when r.owner is null then regexp_replace(u.data, '"status":"running"', '"status":"queued"')
+            else u.data end::json,
+       coalesce($1::timestamptz, now())
 from unnest($2::uuid[], $3::text[]) as u(run, data)
 join dataflows.run r on r.id = u.run
 on conflict do nothing;
+
+-- name: join_waiting
+-- $1 now $2 workflow $3 slot $4 kind $5 data $6 wake_at $7 seconds it may wait in all, or null $8 events at most, or null
+-- A run that waits for its start takes one more input. It begins at the new time, or when it has waited long enough;
+-- at once when it is full.
+with head as (
+    update dataflows.run r
+    set last_seq = r.last_seq + 1,
+        wake_at = case when r.last_seq >= $8::int then coalesce($1::timestamptz, now())
+                       else least($6::timestamptz, r.created_at + make_interval(secs => $7::float8)) end,
+        status = case when r.last_seq >= $8::int then 'queued' else r.status end,
+        slot = case when r.last_seq >= $8::int then null else r.slot end,
+        rank = dataflows.rank_of(r.queue, r.priority, coalesce($1::timestamptz, now()))
+    where r.workflow = $2::text and r.slot = $3::text and r.status || '' = 'sleeping' and r.epoch = 0
+    returning r.id, r.last_seq, r.status
+), noted as (
+    insert into dataflows.event (run, seq, epoch, kind, data, at)
+    select h.id, h.last_seq, 0, $4::text, $5::json, coalesce($1::timestamptz, now()) from head h
+)
+select h.id, h.status, case when h.status = 'queued' then pg_notify('dataflows', 'full ')::text end from head h;
 
 -- name: fence
 -- $1 run[] $2 epoch[]
@@ -100,6 +147,9 @@ set status = u.status,
     owner = null,
     wake_at = u.wake_at,
     waits = string_to_array(nullif(u.waits, ''), e'\n'),
+    -- handed back: before all that never began
+    rank = case when u.status = 'queued' then u.wake_at - interval '100 years' else r.rank end,
+    slot = case when u.status in ('succeeded', 'failed', 'cancelled') then null else r.slot end,
     finished_at = case when u.status in ('succeeded', 'failed', 'cancelled') then coalesce($1::timestamptz, now()) end
 from unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::timestamptz[], $7::text[])
      as u(id, epoch, status, seq, wake_at, waits)
@@ -140,7 +190,8 @@ on conflict do nothing;
 -- Suspended runs with a message that they wait for may be claimed at once. It runs in a transaction of its own,
 -- after the one that sent or suspended: of two that race, the later one sees both rows.
 update dataflows.run r
-set status = 'queued', wake_at = coalesce($1::timestamptz, now())
+set status = 'queued', wake_at = coalesce($1::timestamptz, now()),
+    rank = coalesce($1::timestamptz, now()) - interval '100 years'
 where r.id = any($2::uuid[]) and r.status || '' in ('sleeping', 'waiting')
   and (exists (select 1 from dataflows.message m
                where m.run = r.id and coalesce(m.consumed, 0) = 0 and (m.kind = 'cancel' or m.name = any(r.waits)))
@@ -153,7 +204,8 @@ returning r.id;
 -- name: wake_broadcast
 -- $1 now $2 name[]
 update dataflows.run r
-set status = 'queued', wake_at = coalesce($1::timestamptz, now())
+set status = 'queued', wake_at = coalesce($1::timestamptz, now()),
+    rank = coalesce($1::timestamptz, now()) - interval '100 years'
 where r.waits && $2::text[] and r.status in ('sleeping', 'waiting')
 returning r.id;
 
@@ -168,4 +220,6 @@ select 1 from dataflows.event where run = $1::uuid and seq = $2::int and epoch =
 
 -- name: witness_runs
 -- $1 run[]
-select id from dataflows.run where id = any($1::uuid[]);
+-- Runs that exist, and whether they were only queued when they were made.
+select r.id, e.epoch = 0 from dataflows.run r join dataflows.event e on e.run = r.id and e.seq = 1
+where r.id = any($1::uuid[]);

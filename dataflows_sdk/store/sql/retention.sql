@@ -13,7 +13,12 @@ order by r.finished_at limit $2;
 -- $1 run
 with refs as (delete from dataflows.blob_ref where run = $1 returning sha256),
      messages as (delete from dataflows.message where run = $1),
-     events as (delete from dataflows.event where run = $1)
+     events as (delete from dataflows.event where run = $1),
+     -- an idempotency key that has its own time goes on to refuse a second run
+     spent as (insert into dataflows.spent_key (workflow, key, run, until)
+               select r.workflow, r.idempotency_key, r.id, r.key_until from dataflows.run r
+               where r.id = $1 and r.idempotency_key is not null and r.key_until > now()
+               on conflict do nothing)
 delete from dataflows.run where id = $1;
 
 -- name: delete_content
@@ -21,6 +26,9 @@ delete from dataflows.run where id = $1;
 delete from dataflows.blob b
 where b.created_at < now() - interval '1 hour'
   and not exists (select 1 from dataflows.blob_ref r where r.sha256 = b.sha256);
+
+-- name: delete_spent_keys
+delete from dataflows.spent_key where until < now();
 
 -- name: delete_broadcasts
 -- $1 before

@@ -1,0 +1,120 @@
+"""Being a worker: taking on runs until somebody says stop. ``ctx.worker()``."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, Self
+
+from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.engine.placement import check_queue
+from dataflows_sdk.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.context import Context
+    from dataflows_sdk.engine.runner import Engine
+
+log = logging.getLogger("dataflows.worker")
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Worker:
+    """A context that works until it is told to stop. Made by `Context.worker`.
+
+    Args:
+        context: that works.
+        grace: how long steps under way may take to end when it stops; what they return is kept.
+    """
+
+    def __init__(self, context: Context, grace: Duration = "30s") -> None:
+        self._context = context
+        self._grace = parse_duration(grace).total_seconds()
+        self._stop = threading.Event()
+        self._signals = 0
+
+    def run(self, *, signals: bool = True) -> None:
+        """Work until SIGTERM, Ctrl-C or `stop`; then hand the runs back, so that others go on with them at once.
+
+        A second signal gives steps under way no more time.
+
+        Args:
+            signals: whether to listen for signals; only in the main thread.
+        """
+        before = self._listen() if signals and threading.current_thread() is threading.main_thread() else {}
+        try:
+            while not self._stop.wait(3600.0):
+                pass
+        finally:
+            try:
+                self._context.close(grace=self._grace)
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    def _listen(self) -> dict[int, Handler]:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        return {number: signal.signal(number, self._signalled) for number in numbers}
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            log.info("got %s: handing the runs back", signal.Signals(number).name)
+        else:
+            self._context._engine.hurry()
+        self.stop()
+
+    def stop(self) -> None:
+        """End `run`, from any thread."""
+        self._stop.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._context.close(grace=self._grace)
+
+
+class Works:
+    """A part of `Context`."""
+
+    _engine: Engine
+    _works: bool
+    register: Callable[..., None]
+
+    def worker(
+        self, *modules: str | ModuleType | Any, queues: Sequence[str] | None = None, grace: Duration = "30s"
+    ) -> Worker:
+        """Be a worker: ``ctx.worker("shop.flows").run()``.
+
+        Any context that works takes on runs of the workflows that its process knows; this one besides stays until it is
+        told to stop, and then hands back what is under way.
+
+        Args:
+            modules: names of modules to import, or workflows and flows.
+            queues: take runs from these queues only; all by default.
+            grace: how long steps under way may take to end when it stops.
+
+        Raises:
+            DefinitionError: the context only looks, or a queue's name makes no sense.
+            ModuleNotFoundError: there is no such module.
+        """
+        if not self._works:
+            raise DefinitionError("this context does not work: df.connect(work=False) only looks and starts runs")
+        if queues is not None:
+            self._engine.queues = tuple(
+                check_queue(queue) for queue in ([queues] if isinstance(queues, str) else queues)
+            )
+        for module in modules:
+            if isinstance(module, str):
+                importlib.import_module(module)
+            elif not isinstance(module, ModuleType):
+                self.register(module)
+        self._engine.call(self._engine.on_changed)
+        whole: Any = self
+        return Worker(whole, grace)
