@@ -83,6 +83,7 @@ def cli(log_json: bool) -> None:
     if log_json:
         from dataflows_sdk.logs import configure_logging
 
+        os.environ["DATAFLOWS_LOG_JSON"] = "1"  # for the processes that a command starts
         configure_logging(json=True)
 
 
