@@ -115,7 +115,8 @@ def check_options(given: Mapping[str, Any], usual: Placement, idempotency_key: s
     slot = gathering.slot if gathering is not None else f"one:{key or ''}" if given.get("singleton") else None
     if gathering is not None:
         delay = gathering.wait
-    return Start(Placement(queue, priority, key, delay or None, slot, lasts), gathering)
+    batched = gathering is not None and gathering.size is not None
+    return Start(Placement(queue, priority, key, delay or None, slot, lasts, batched), gathering)
 
 
 def _gathering(debounce: Any, batch: Any, key: str) -> Gathering | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
-from dataflows_sdk.engine.placement import check_queue
+from dataflows_sdk.engine.placement import DEFAULT_QUEUE, check_queue
 from dataflows_sdk.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Queues:
         """Say how a queue lets go of its runs; what is not given is not limited.
 
         Args:
-            name: of the queue; ``"*"`` for all queues together, which has *concurrency* and *rate* only.
+            name: of the queue; ``"*"`` for all queues together. That and ``"default"`` have *concurrency* and *rate*
+                only.
             concurrency: at most so many of its runs are at work at once, on all workers together.
             concurrency_per_key: of the runs with one key. Those without a key are not limited by it.
             rate: ``(100, "1m")``: at most 100 runs begin within any minute.
@@ -85,8 +86,11 @@ class Queues:
             DefinitionError: a value that makes no sense.
         """
         self._check(name)
-        if name == ALL and (concurrency_per_key is not None or rate_per_key is not None or fair):
-            raise DefinitionError("'*', all queues together, has a concurrency and a rate; keys belong to one queue")
+        if name in (ALL, DEFAULT_QUEUE) and (concurrency_per_key is not None or rate_per_key is not None or fair):
+            raise DefinitionError(
+                f"queue {name!r} has a concurrency and a rate; keys belong to a queue with a name of its own, in which "
+                "every run is found by its key: ctx.start(…, queue='customers', key='c-7')"
+            )
         age = parse_duration(ageing)
         if age <= timedelta(0):
             raise DefinitionError(f"ageing is a time, not {ageing!r}")

@@ -155,7 +155,10 @@ class Run:
     @property
     def input(self) -> Any:
         """The payload that the run was started with."""
-        return self._decode(self._events(up_to=1)[0].data.get("input"))
+        first = self._events(up_to=1)[0].data
+        # one that was gathered from several starts has the others in later events
+        created = self.state().created if first.get("status") == "sleeping" else first
+        return self._decode(created.get("input"))
 
     @property
     def error(self) -> dict[str, Any] | None:

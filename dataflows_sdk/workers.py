@@ -36,6 +36,7 @@ class Worker:
         self._grace = parse_duration(grace).total_seconds()
         self._stop = threading.Event()
         self._signals = 0
+        self._before: dict[int, Handler] | None = None
 
     def run(self, *, signals: bool = True) -> None:
         """Work until SIGTERM, Ctrl-C or `stop`; then hand the runs back, so that others go on with them at once.
@@ -45,7 +46,8 @@ class Worker:
         Args:
             signals: whether to listen for signals; only in the main thread.
         """
-        before = self._listen() if signals and threading.current_thread() is threading.main_thread() else {}
+        if signals:
+            self.listen()
         try:
             while not self._stop.wait(3600.0):
                 pass
@@ -53,12 +55,15 @@ class Worker:
             try:
                 self._context.close(grace=self._grace)
             finally:
-                for number, handler in before.items():
+                for number, handler in (self._before or {}).items():
                     signal.signal(number, handler)
+                self._before = None
 
-    def _listen(self) -> dict[int, Handler]:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        return {number: signal.signal(number, self._signalled) for number in numbers}
+    def listen(self) -> None:
+        """Take SIGTERM and Ctrl-C for the wish to stop from now on; `run` does it too. Only in the main thread."""
+        if self._before is None and threading.current_thread() is threading.main_thread():
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            self._before = {number: signal.signal(number, self._signalled) for number in numbers}
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1

@@ -68,8 +68,9 @@ def worker(
     with place.open(work=True, make=True, **options) as ctx:
         ctx.register(*found)
         _settle_memory()
-        _say(ctx, queues, supervised)
         working = ctx.worker(grace=grace)
+        working.listen()
+        _say(ctx, queues, supervised)
         if supervised:
             threading.Thread(target=_until_orphaned, args=(working.stop,), daemon=True).start()
         working.run()
@@ -93,8 +94,8 @@ def _arguments(
 def _settle_memory() -> None:
     """What was imported stays: the collector need not walk over it again and again.
 
-    A process that takes on runs all day makes many objects and hardly any cycles; with the usual thresholds a quarter of
-    its time is spent on looking for them.
+    A process that takes on runs all day makes many objects and hardly any cycles; with the usual thresholds a quarter
+    of its time is spent on looking for them.
     """
     gc.collect()
     gc.freeze()

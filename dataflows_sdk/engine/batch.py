@@ -249,7 +249,7 @@ def wakes(batch: Sequence[Unit], stamp: bytes | None, sender: str) -> list[Comma
     if told or suspended:
         found.append(("wake", [stamp, wire.uuids(sorted(told | suspended))]))
     if names:
-        found.append(("wake_broadcast", [stamp, wire.texts(sorted(names))]))
+        found += [("allow_bitmaps", []), ("wake_broadcast", [stamp, wire.texts(sorted(names))])]
     if told or names or queued or delayed:
         runs = "*" if names or len(told) > _NOTIFY_RUNS else ",".join(str(run) for run in told)
         later = f" {min(delayed).isoformat()}" if delayed else ""

@@ -21,6 +21,7 @@ from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.units import Event as Record
 from dataflows_sdk.engine.units import RunHead, Unit
+from dataflows_sdk.errors import OwnershipLost, StoreUnavailableError
 from dataflows_sdk.store import wire
 
 if TYPE_CHECKING:
@@ -183,12 +184,23 @@ async def _continue(engine: Engine, live: LiveRun, state: RunState, inbox: list[
         live.cancel = {"reason": payload.get("reason") or "", "message": request.id}
         note = Record("run.cancel_requested", "", json.dumps(live.cancel))
         engine.writer.submit(Unit(live.head, [note], consumed=(request.id,)))
+        if not state.steps and not state.scopes:
+            await _end_before_it_began(engine, live)
+            return
     try:
         event = await event_of(engine, state)
     except Exception as error:  # noqa: BLE001 - what cannot be decoded cannot be run: it is set aside
         await endings.quarantine(engine, live, {"code": "undecodable", "message": f"the input: {error}"})
         return
     await endings.execute(engine, live, event)
+
+
+async def _end_before_it_began(engine: Engine, live: LiveRun) -> None:
+    """It was cancelled before its code did anything: there is nothing to undo, and no reason to call it."""
+    try:
+        await endings.write(engine, live, "cancelled", {"reason": (live.cancel or {}).get("reason", "")})
+    except (OwnershipLost, StoreUnavailableError):
+        engine.let_go(live)
 
 
 async def adopt_forks(engine: Engine, forks: Sequence[tuple[UUID, str]], main: UUID) -> Outcome | None:

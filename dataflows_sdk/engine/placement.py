@@ -31,6 +31,8 @@ class Placement:
     delay: timedelta | None = None
     slot: str | None = None
     key_lasts: timedelta | None = None
+    #: its payload is a list that grows item by item until it begins
+    batched: bool = False
 
     @property
     def direct(self) -> bool:

@@ -548,6 +548,7 @@ class Engine:
                 self.watched(live.id, watcher)
             else:
                 watcher.dropped = True
+        self.on_room()
 
     # --- the end of the engine ---------------------------------------------------------------------------
 

@@ -43,10 +43,12 @@ def start_run(
     With an idempotency key that is taken, or an id that exists, it gets the run that has it.
     """
     try:
-        encoded = engine.values.encode(event.raw, f"payload of workflow {workflow.name!r}")
+        what = f"payload of workflow {workflow.name!r}"
+        batched = placement is not None and placement.batched
+        encoded = engine.values.encode(event.raw[0] if batched else event.raw, what)
         run = engine.new_run(
             workflow,
-            encoded.text,
+            f"[{encoded.text}]" if batched else encoded.text,
             run_id,
             event=event,
             idempotency_key=idempotency_key,

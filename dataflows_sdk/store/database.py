@@ -28,11 +28,13 @@ Connection = psycopg.Connection[Any]
 
 OLDEST = 140000
 #: for the engine's own connections: its statements are known, their plans need not be guessed again, and with small
-#: tables' statistics a plan must not fall back to reading a table that has grown since
+#: tables' statistics a plan must not fall back to reading a table that has grown since, nor to collecting all that waits
+#: in order to sort it, where an index has it in order
 ENGINE_SETTINGS = {
     "application_name": "dataflows",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",

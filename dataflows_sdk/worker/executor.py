@@ -258,12 +258,10 @@ class Executor:
         for row in rows:
             queue, key = row[9], row[10]
             if queue is not None and key:
-                self._turns[queue.decode()] = max(key.decode(), self._turns.get(queue.decode(), ""))
+                self._turns[queue.decode()] = key.decode()  # in the order of the lanes: the last one is where to go on
         if rows:
             await adopt(engine, [claimed(row) for row in rows])
             self._backlog = True  # of very many keys only a part is looked at
-        else:
-            self._turns.clear()
         return len(rows)
 
     async def _own(self) -> None:

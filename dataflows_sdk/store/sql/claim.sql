@@ -257,7 +257,7 @@ with recursive ready(queue, workflow) as (
 ), open as (
     select * from limited l where l.room > 0
 ), lane as (
-    select o.name, k.key,
+    select o.name, k.key, k.nth,
            coalesce((select u.n from running u where u.queue = o.name and u.key = k.key), 0) as busy,
            case when k.key = '' then null else o.per_key end as per_key,
            case when k.key = '' then null else o.key_rate - (
@@ -287,23 +287,24 @@ with recursive ready(queue, workflow) as (
                   and r.key <= o.turn
                 order by r.key limit 1) n
         )
-        select * from (select key from onward union all select key from again) k limit 500) k
+        select k.key, row_number() over (order by k.lap, k.key) as nth
+        from (select 0 as lap, key from onward union all select 1, key from again limit 500) k) k
     where o.keyed
 ), candidate as (
-    select l.name as queue, l.key, r.id, r.rank, r.epoch = 0 as fresh, l.busy, l.per_key, l.fresh_room as key_fresh,
-           true as keyed
+    select l.name as queue, l.key, l.nth as lane, r.id, r.rank, r.epoch = 0 as fresh, l.busy, l.per_key,
+           l.fresh_room as key_fresh, true as keyed
     from lane l cross join lateral (
         select r.id, r.rank, r.epoch from dataflows.run r
         where r.status = 'queued' and r.key is not null and r.queue = l.name and r.key = l.key
           and r.workflow = any($3::text[])
         order by r.rank limit greatest(0, least(l.room, l.per_key - l.busy))) r
     union all
-    select o.name, r.key, r.id, r.rank, r.epoch = 0, 0, null, null, false
+    select o.name, r.key, 0, r.id, r.rank, r.epoch = 0, 0, null, null, false
     from open o join ready p on p.queue = o.name cross join lateral (
         select r.id, r.rank, r.epoch, r.key from dataflows.run r
-        where r.status = 'queued' and r.queue = p.queue and r.workflow = p.workflow and (not o.keyed or r.key is null)
+        where r.status = 'queued' and r.queue = p.queue and r.workflow = p.workflow
         order by r.rank limit o.room) r
-    where p.workflow = any($3::text[])
+    where not o.keyed and p.workflow = any($3::text[])
 ), in_lane as (
     select c.*,
            case when c.keyed then c.busy + row_number() over (partition by c.queue, c.key order by c.rank, c.id)
@@ -316,14 +317,14 @@ with recursive ready(queue, workflow) as (
     from in_lane c join open o on o.name = c.queue
     where (c.per_key is null or c.turn <= c.per_key)
       and (not c.fresh or c.key_fresh is null or c.nth_fresh <= c.key_fresh)
-    window w as (partition by c.queue order by c.turn, c.rank, c.id)
+    window w as (partition by c.queue order by c.turn, c.lane, c.rank, c.id)
 ), in_all as (
     select c.*, row_number() over w as nth, count(*) filter (where c.fresh) over w as nth_fresh_of_all
     from in_queue c
     where c.nth_in_queue <= c.room and (not c.fresh or c.fresh_room is null or c.fresh_in_queue <= c.fresh_room)
-    window w as (order by c.turn, c.rank, c.id)
+    window w as (order by c.turn, c.lane, c.rank, c.id)
 ), due as (
-    select c.id from in_all c
+    select c.id, c.lane from in_all c
     where c.nth <= (select min(n) from whole)
       and (not c.fresh or c.nth_fresh_of_all <= coalesce((select n from fresh_whole), c.nth_fresh_of_all))
 ), claimed as (
@@ -333,7 +334,7 @@ with recursive ready(queue, workflow) as (
         started_at = coalesce(r.started_at, coalesce($1::timestamptz, now()))
     from due where due.id = r.id and r.status || '' = 'queued'
     returning r.id, r.workflow, r.version, r.epoch, r.parent, r.parent_key, r.created_at, r.queue, r.key,
-              r.epoch = 1 and r.last_seq = 1 and r.forked_from is null as fresh
+              due.lane, r.epoch = 1 and r.last_seq = 1 and r.forked_from is null as fresh
 ), noted as (
     insert into dataflows.event (run, seq, epoch, kind, data, at)
     select c.id, case when c.fresh then 2 else
@@ -355,7 +356,7 @@ select c.id, c.workflow, c.version, c.epoch, c.parent, c.parent_key, c.created_a
        case when c.fresh and not exists (select 1 from dataflows.message m where m.run = c.id)
             then (select e.data::text from dataflows.event e where e.run = c.id and e.seq = 1) end,
        c.queue, coalesce(c.key, '')
-from claimed c order by c.id;
+from claimed c order by c.lane, c.id;
 
 -- name: reclaim
 -- $1 now $2 worker $3 workflow[] $4 limit $5 dead worker[] $6 queue[] or null for all

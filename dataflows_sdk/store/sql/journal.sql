@@ -201,8 +201,13 @@ where r.id = any($2::uuid[]) and r.status || '' in ('sleeping', 'waiting')
                                  where m.run = r.id and m.dedupe = 'broadcast:' || b.id)))
 returning r.id;
 
+-- name: allow_bitmaps
+-- For the rest of the transaction: an index on what arrays hold is read in no other way.
+select set_config('enable_bitmapscan', 'on', true);
+
 -- name: wake_broadcast
 -- $1 now $2 name[]
+-- After allow_bitmaps of the same transaction.
 update dataflows.run r
 set status = 'queued', wake_at = coalesce($1::timestamptz, now()),
     rank = coalesce($1::timestamptz, now()) - interval '100 years'
