@@ -177,16 +177,13 @@ class Engine:
             self.reader,
             self.linger,
             self.let_go,
-            self._suspended,
+            self._queued,
         )
         self.face = AsyncFace(self)
         self.calls = Calls(self, self.face, self._threads)
         self.visible = Visible(self.loop, threading.get_ident(), self.clock, self.writer)
 
-    def _queued(self) -> None:
-        self.on_queued()
-
-    def _suspended(self, status: str, wake_at: datetime | None) -> None:
+    def _queued(self, status: str = "queued", wake_at: datetime | None = None) -> None:
         if status == "queued":
             self.on_queued()
         elif wake_at is not None:
