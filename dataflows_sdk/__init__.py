@@ -24,6 +24,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     engine        journal events, fold, decide, step verbs, runs in memory, the group-commit writer
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention
+    telemetry     what OpenTelemetry is told (with logs)
     flows, firing flows that are saved with their versions, and their triggers at work (with approvals, lookout)
     runs, context what users hold in their hands (with arguments, past, signals)
     cli, testing  the command line; the kit for tests
@@ -77,6 +78,10 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.sources import on_schedule as on_schedule
     from dataflows_sdk.flow.sources import on_service as on_service
     from dataflows_sdk.flow.sources import on_webhook as on_webhook
+    from dataflows_sdk.logs import ContextFilter as ContextFilter
+    from dataflows_sdk.logs import JsonFormatter as JsonFormatter
+    from dataflows_sdk.logs import configure_logging as configure_logging
+    from dataflows_sdk.logs import logger as logger
     from dataflows_sdk.nodes.functions import function as function
     from dataflows_sdk.nodes.registry import Call as Call
     from dataflows_sdk.nodes.registry import node as node
@@ -88,6 +93,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.options import StartOptions as StartOptions
     from dataflows_sdk.runs import Run as Run
     from dataflows_sdk.runs import Runs as Runs
+    from dataflows_sdk.telemetry import Telemetry as Telemetry
 
 _WHERE = {
     "Batch": "options",
@@ -96,10 +102,12 @@ _WHERE = {
     "Call": "nodes.registry",
     "Cancelled": "errors",
     "Context": "context",
+    "ContextFilter": "logs",
     "DataflowsError": "errors",
     "Event": "engine.definitions",
     "Flow": "flow.builder",
     "FlowSpec": "flow.model",
+    "JsonFormatter": "logs",
     "NODE_TYPES": "nodes.standard",
     "NO_RETRY": "core.retry",
     "NonRetryableError": "errors",
@@ -117,15 +125,18 @@ _WHERE = {
     "StepInfo": "engine.live",
     "StepView": "engine.timeline",
     "SyncStep": "engine.step",
+    "Telemetry": "telemetry",
     "Timeline": "engine.timeline",
     "TriggerSpec": "flow.sources",
     "Workflow": "engine.definitions",
+    "configure_logging": "logs",
     "connect": "context",
     "current_step": "engine.live:current_step_info",
     "define_workflow": "engine.definitions",
     "document_schema": "nodes.schema",
     "errors": "errors:",
     "function": "nodes.functions",
+    "logger": "logs",
     "node": "nodes.registry",
     "on_event": "flow.sources",
     "on_manual": "flow.sources",
@@ -146,11 +157,13 @@ __all__ = [
     "Call",
     "Cancelled",
     "Context",
+    "ContextFilter",
     "DataflowsError",
     "Debounce",
     "Event",
     "Flow",
     "FlowSpec",
+    "JsonFormatter",
     "NonRetryableError",
     "Redactor",
     "Replay",
@@ -166,9 +179,11 @@ __all__ = [
     "StepInfo",
     "StepView",
     "SyncStep",
+    "Telemetry",
     "Timeline",
     "TriggerSpec",
     "Workflow",
+    "configure_logging",
     "connect",
     "current_step",
     "define_workflow",
@@ -176,6 +191,7 @@ __all__ = [
     "errors",
     "flow",
     "function",
+    "logger",
     "node",
     "on_event",
     "on_manual",

@@ -36,11 +36,13 @@ from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
 from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
+from dataflows_sdk.telemetry import Telemetry, observing
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Retention
 from dataflows_sdk.workers import Works
 
 if TYPE_CHECKING:
+    from dataflows_sdk.engine.observer import Observer
     from dataflows_sdk.nodes.services import Services
     from dataflows_sdk.store.embedded import EmbeddedServer
     from dataflows_sdk.warehouse.answer import Answer
@@ -65,6 +67,7 @@ def connect(
     services: Services | None = None,
     triggers: bool = True,
     queues: Sequence[str] | None = None,
+    telemetry: Telemetry | bool | None = None,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -86,12 +89,16 @@ def connect(
         services: what the nodes of flows may reach: mail, addresses, environment variables.
         triggers: whether this process, if it works, also looks after schedules and emitted events.
         queues: take runs from these queues only; all by default.
+        telemetry: True, or a `Telemetry`, for traces and metrics by OpenTelemetry; by default the environment says
+            (``OTEL_EXPORTER_OTLP_ENDPOINT`` and the like).
 
     Raises:
         StoreUnavailableError: nobody answers at *url*.
         StoreVersionError, StoreExtensionError, SchemaVersionError: the database does not fit.
         EmbeddedServerError: the embedded PostgreSQL cannot run here.
+        MissingExtraError: telemetry was asked for, and OpenTelemetry is not installed.
     """
+    observer = observing(telemetry)
     server: EmbeddedServer | None = None
     address = url if url is not None or directory is not None else os.environ.get("DATAFLOWS_URL")
     if address is None:
@@ -117,6 +124,7 @@ def connect(
             services=services,
             triggers=triggers,
             queues=queues,
+            observer=observer,
         )
     except BaseException:
         if server is not None:
@@ -150,6 +158,7 @@ class Context(Starts, Works, Desks, Signals):
         services: Services | None,
         triggers: bool,
         queues: Sequence[str] | None = None,
+        observer: Callable[[Engine], Observer] | None = None,
     ) -> None:
         self._server = server
         self._database = database
@@ -172,6 +181,7 @@ class Context(Starts, Works, Desks, Signals):
                 always_replay=always_replay,
                 services=services,
             )
+            self._engine.observer = observer(self._engine) if observer is not None else None
             if queues is not None:
                 self._engine.queues = tuple(check_queue(queue) for queue in queues)
             self._engine.start()

@@ -69,11 +69,22 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
     epilog="Exit codes: 0 it worked, 1 it did not, 2 wrong usage, 130 interrupted.",
 )
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
-def cli() -> None:
+@click.option(
+    "--log-json",
+    is_flag=True,
+    envvar="DATAFLOWS_LOG_JSON",
+    help="Log to stderr as JSON lines with run, step and attempt.",
+)
+def cli(log_json: bool) -> None:
     """Durable dataflows: run them, and look at what they did.
 
     The database is the one of DATAFLOWS_URL or --url, else an embedded PostgreSQL in ./.dataflows.
     """
+    if log_json:
+        from dataflows_sdk.logs import configure_logging
+
+        os.environ["DATAFLOWS_LOG_JSON"] = "1"  # for the processes that a command starts
+        configure_logging(json=True)
 
 
 for _command in (demo, run, worker, runs, show, tail, doctor):

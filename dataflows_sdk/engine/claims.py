@@ -91,6 +91,8 @@ def claimed(row: tuple[bytes | None, ...]) -> Claimed:
 async def adopt(engine: Engine, claims: Sequence[Claimed]) -> None:
     """Go on with runs that were claimed for this process: read their history, replay, continue."""
     fault("run.claimed")
+    if engine.observer is not None:
+        engine.observer.claimed(claims)
     await _bring_versions(engine, claims)
     touched = []
     for claim in claims:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, g
 
 from dataflows_sdk.core.ids import new_id
 from dataflows_sdk.core.payload import Payload
+from dataflows_sdk.engine import observer
 from dataflows_sdk.engine.faces import is_async
 from dataflows_sdk.engine.placement import DEFAULT_QUEUE, PLAIN, Placement, check_placement
 from dataflows_sdk.errors import DefinitionError, DuplicateWorkflowError, InputError, WorkflowNotFoundError
@@ -41,7 +42,7 @@ class Event(Generic[P]):
         trigger: the trigger node of a flow that fired; None if it was started by hand.
     """
 
-    __slots__ = ("id", "name", "payload", "raw", "received_at", "service", "trigger")
+    __slots__ = ("id", "name", "payload", "raw", "received_at", "service", "traceparent", "trigger")
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class Event(Generic[P]):
         self.id = id if id is not None else new_id()
         self.received_at = received_at if received_at is not None else datetime.now(UTC)
         self.trigger = trigger
+        #: the span within which the run was started
+        self.traceparent: str | None = None
 
     def __repr__(self) -> str:
         return f"Event(name={self.name!r}, id={self.id!r})"
@@ -143,6 +146,8 @@ class Workflow:
             InputError: it was given by hand, and does not fit the schema of the manual trigger; every place is listed.
         """
         event = payload if isinstance(payload, Event) else Event(payload)
+        if observer.caller_traceparent is not None and event.traceparent is None:
+            event.traceparent = observer.caller_traceparent()
         self._fit(event)
         schema = self.input_schema if event.trigger is None else None
         if schema is not None:

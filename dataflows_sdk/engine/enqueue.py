@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.engine.definitions import Event, Workflow, describe
+from dataflows_sdk.engine.observer import started_within
 from dataflows_sdk.engine.placement import Placement
 from dataflows_sdk.errors import StoreError
 
@@ -46,6 +47,7 @@ def enqueue(
         queued=True,
         placement=placement,
     )
+    started_within(run, event.traceparent)
     now = engine.stamp()
     version: list[Any] = []
     if workflow.kind != "elsewhere":

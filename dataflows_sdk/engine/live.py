@@ -101,7 +101,7 @@ def current_step_info() -> StepInfo:
 class Frame:
     """One call of a step verb."""
 
-    __slots__ = ("branch", "ended", "extra", "foreign", "key", "n", "name", "op", "record", "started")
+    __slots__ = ("branch", "ended", "extra", "foreign", "key", "n", "name", "op", "record", "since", "started")
 
     def __init__(self, branch: Branch, op: str, name: str, key: str, n: int | None) -> None:
         self.branch = branch
@@ -117,6 +117,8 @@ class Frame:
         self.ended = False
         #: the `step.started` that is not yet written
         self.started: Event | None = None
+        #: in nanoseconds of the wall clock, for observers: since when it does what is not recorded
+        self.since = 0
 
 
 class Branch:
@@ -126,7 +128,7 @@ class Branch:
     is created, so that parallel code finds its steps again in whatever order they run (rule R1 of the design).
     """
 
-    __slots__ = ("actor", "cancelled", "counts", "expected", "live", "n", "path", "used", "who")
+    __slots__ = ("actor", "cancelled", "counts", "expected", "last", "live", "n", "path", "used", "who")
 
     def __init__(self, live: LiveRun, path: str) -> None:
         #: None once the run is over here: a cycle of references would wait for the collector
@@ -138,12 +140,13 @@ class Branch:
         self.who: dict[str, object] = {}
         self.used: set[str] = set()
         self.expected = live.expected.get(path, {})
+        self.last = max(self.expected) if self.expected else 0
         #: set when this branch lost a race
         self.cancelled = False
 
     def replaying(self) -> bool:
         """Whether something is recorded that this scope's code has not asked for yet."""
-        return any(n > self.n for n in self.expected)
+        return self.n < self.last
 
 
 class Pending:
@@ -223,6 +226,8 @@ class LiveRun:
         self.finished_at_seq = 0
         self.check: asyncio.TimerHandle | None = None
         self.last_progress = 0.0
+        #: the observer's own notes
+        self.observed: Any = None
 
     @property
     def id(self) -> UUID:

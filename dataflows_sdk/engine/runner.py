@@ -44,6 +44,7 @@ from dataflows_sdk.store.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from dataflows_sdk.core.clock import Clock
+    from dataflows_sdk.engine.observer import Observer
     from dataflows_sdk.nodes.services import Services
 
 log = logging.getLogger("dataflows.engine")
@@ -93,6 +94,7 @@ class Engine:
         self.max_crashes = max_crashes
         self.always_replay = always_replay
         self.worker_id = new_uuid()
+        self.observer: Observer | None = None  # set before the start
         self.live: dict[UUID, LiveRun] = {}
         #: told when something may be claimable
         self.on_queued: Callable[[], None] = lambda: None
@@ -167,6 +169,7 @@ class Engine:
         self.writer = Writer(
             writing, self.loop, self.stamp, self._messages, self._queued, self._lost, self._alone, str(self.worker_id)
         )
+        self.writer.observer = self.observer
         self.waits = Waits(
             self.loop,
             self.clock,
@@ -174,16 +177,13 @@ class Engine:
             self.reader,
             self.linger,
             self.let_go,
-            self._suspended,
+            self._queued,
         )
         self.face = AsyncFace(self)
         self.calls = Calls(self, self.face, self._threads)
         self.visible = Visible(self.loop, threading.get_ident(), self.clock, self.writer)
 
-    def _queued(self) -> None:
-        self.on_queued()
-
-    def _suspended(self, status: str, wake_at: datetime | None) -> None:
+    def _queued(self, status: str = "queued", wake_at: datetime | None = None) -> None:
         if status == "queued":
             self.on_queued()
         elif wake_at is not None:

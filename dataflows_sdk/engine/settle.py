@@ -13,6 +13,7 @@ from dataflows_sdk.engine.decide import decide_leftovers
 from dataflows_sdk.engine.definitions import Event
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import Branch, Frame, LiveRun, current_branch, leftovers
+from dataflows_sdk.engine.observer import about
 from dataflows_sdk.engine.units import Event as Record
 from dataflows_sdk.engine.units import HeadChange, Message, Unit
 from dataflows_sdk.engine.verbs import Verbs
@@ -48,20 +49,32 @@ _MISFITS: dict[type[BaseException], str] = {
 
 async def execute(engine: Engine, live: LiveRun, event: Event[Any]) -> None:
     """Call a run's code, again and again over its life, and write what came of it."""
+    left = None if engine.observer is None else engine.observer.activated(live)
+    how = "interrupted"
     try:
         outcome = await _outcome(engine, live, event)
         await write(engine, live, *outcome)
-    except (OwnershipLost, Suspended):
+        how = "ended"
+    except OwnershipLost:
+        how = "lost"
+        engine.let_go(live)
+    except Suspended:
+        how = "released" if live.closing else "suspended"
         engine.let_go(live)
     except StoreUnavailableError:
         engine.let_go(live)  # the engine is closed; whoever claims the run goes on
     except asyncio.CancelledError:
         engine.let_go(live)
         if not engine.closing and live.stopping is None:
-            log.warning("run %s was stopped from outside; it stays claimed until its lease ends", live.id)
+            log.warning(
+                "run %s was stopped from outside; it stays claimed until its lease ends", live.id, extra=about(live)
+            )
     except Exception:
         engine.let_go(live)
-        log.exception("run %s: the engine failed", live.id)
+        log.exception("run %s: the engine failed", live.id, extra=about(live))
+    finally:
+        if left is not None:
+            left(how)
 
 
 async def _outcome(engine: Engine, live: LiveRun, event: Event[Any]) -> tuple[str, dict[str, Any] | str]:
@@ -128,13 +141,15 @@ async def write(engine: Engine, live: LiveRun, status: str, data: dict[str, Any]
     unit = Unit(live.head, [Record(_END[status], "", text)], HeadChange(status), messages=messages)
     await engine.face.commit(unit)
     fault("run.finished")
+    if engine.observer is not None:
+        engine.observer.ended(live, status, text)
     engine.ended(live, status, text)
 
 
 async def quarantine(engine: Engine, live: LiveRun, reason: dict[str, Any]) -> None:
     """Set a run aside without calling its code."""
     try:
-        log.warning("run %s is quarantined: %s", live.id, reason.get("message"))
+        log.warning("run %s is quarantined: %s", live.id, reason.get("message"), extra=about(live))
         await write(engine, live, "quarantined", {"reason": reason})
     except (OwnershipLost, StoreUnavailableError):
         engine.let_go(live)
@@ -158,7 +173,13 @@ async def _compensate(engine: Engine, live: LiveRun) -> list[str]:
         try:
             await verbs.run(frame.name, undo, args, None, retry=retry, op="undo", item=frame)
         except Exception as error:  # noqa: BLE001 - one compensation that fails must not keep the others from running
-            log.warning("run %s: the compensation of step %s failed: %s", live.id, key, error)
+            log.warning(
+                "run %s: the compensation of step %s failed: %s",
+                live.id,
+                key,
+                error,
+                extra={**about(live), "step": key},
+            )
             failed.append(key)
     return failed
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from dataflows_sdk.engine.definitions import Event, Workflow
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import LiveRun
+from dataflows_sdk.engine.observer import started_within
 from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.placement import Placement
 from dataflows_sdk.engine.state import RunState
@@ -54,6 +55,7 @@ def start_run(
             queued=queued,
             placement=placement,
         )
+        started_within(run, event.traceparent)
     except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
         told(None, error)
         return
@@ -135,6 +137,8 @@ def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) ->
     state = RunState(workflow=workflow.name)
     if run.depth:
         state.created = {"depth": run.depth}
+    if run.traceparent is not None:
+        state.created["traceparent"] = run.traceparent
     live = LiveRun(workflow, RunHead(run.id, 1, 1), state, run.parent)
     live.parent_key = run.parent_key
     engine.launch(live, event)

@@ -7,7 +7,7 @@ in place, because a run may have a hundred thousand events, but nothing outside 
 Kinds of events, and what their ``data`` holds:
 
 ========================  ==================================================================================
-``run.created``           workflow, version, input, and where there is one: parent, fork
+``run.created``           workflow, version, input, and where there is one: parent, fork, traceparent
 ``run.claimed``           worker, why (``queued``, ``sleeping``, ``waiting``: woken; ``lost``: taken over); the first
                           time version: the code that it begins with
 ``run.suspended``         status, until, waiting: what the run sleeps for
@@ -117,6 +117,12 @@ class RunState:
     #: claims after a lost owner since the last progress of a step
     crashes: int = 0
     claims: int = 0
+    #: how often a person let it out of quarantine, and when for the last time
+    resumes: int = 0
+    resumed_at: datetime | None = None
+    #: when it was let go of for the last time, and the steps that were parked then, not waiting
+    left_seq: int = 0
+    parked: frozenset[str] = frozenset()
     cancel: dict[str, Any] | None = None
     #: the version that a person pinned the run to
     pinned: str | None = None
@@ -162,8 +168,10 @@ def _fold_run(state: RunState, event: JournalEvent) -> None:
         state.status = data["status"]
         state.suspended = data
         state.crashes = 0
+        _leave(state, event)
     elif kind == "run.released":
         state.status = "queued"
+        _leave(state, event)
     elif kind == "run.lost":
         state.status = "queued"
         state.crashes += 1
@@ -176,10 +184,18 @@ def _fold_run(state: RunState, event: JournalEvent) -> None:
         state.outcome = None
         state.crashes = 0
         state.pinned = data.get("version")
+        state.resumes += 1
+        state.resumed_at = event.at
     elif kind in _ENDS:
         state.status = _ENDS[kind]
         state.outcome = data
         state.ended_at = event.at
+
+
+def _leave(state: RunState, event: JournalEvent) -> None:
+    state.left_seq = event.seq
+    waiting = event.data.get("waiting") or ()
+    state.parked = frozenset(each["key"] for each in waiting if each["op"] == "replay")
 
 
 def _fold_input(state: RunState, data: dict[str, Any]) -> None:

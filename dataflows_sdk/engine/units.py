@@ -77,6 +77,8 @@ class NewRun:
     parent_epoch: int = 0
     #: how many parents it has above it
     depth: int = 0
+    #: the span within which it was started
+    traceparent: str | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -64,6 +65,8 @@ class VerbBase:
     def fresh(self, frame: Frame) -> None:
         """From here on something is done that is not recorded: may it be?"""
         live = self.live
+        if not frame.since and self.engine.observer is not None:
+            frame.since = time.time_ns()
         if live.lost and live.is_lost(frame):
             raise Cancelled("another branch won the race")
         if live.dry:
@@ -105,6 +108,8 @@ class VerbBase:
         )
         self.live.ran += 1
         await self.face.commit(unit)
+        if self.engine.observer is not None:
+            self.engine.observer.completed(self.live, frame, "completed")
         if self.engine.always_replay:
             await self._park(frame)
 

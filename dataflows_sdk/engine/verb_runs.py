@@ -16,6 +16,7 @@ from dataflows_sdk.engine.decide import (
 )
 from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.engine.live import Frame
+from dataflows_sdk.engine.observer import started_within
 from dataflows_sdk.engine.units import Broadcast, Event, Message, Unit
 from dataflows_sdk.engine.verb_base import VerbBase, json_text
 from dataflows_sdk.errors import (
@@ -148,6 +149,8 @@ class RunVerbs(VerbBase):
         encoded = engine.values.encode(event.raw, f"payload of child {frame.name!r}")
         # Any id will do: it is in the record, and run and record are written together or not at all.
         run = engine.new_run(definition, encoded.text, parent=live, parent_key=None if detach else frame.key)
+        if engine.observer is not None:
+            started_within(run, engine.observer.traceparent(live, run.parent_key))
         child = run.id
         head = self._head(frame, "child", 1) + f',"child":"{child}","workflow":{json_text(definition.name)}'
         if detach:
@@ -159,6 +162,8 @@ class RunVerbs(VerbBase):
         if not detach:
             live.children[frame.key] = child
         await self.face.commit(unit)
+        if detach and engine.observer is not None:
+            engine.observer.completed(live, frame, "completed")
         if run.owner is not None and child in unit.created:
             await self.face.wait(lambda settle: engine.launch_child(run, definition, settle))
         return child
@@ -182,6 +187,8 @@ class RunVerbs(VerbBase):
         unit.consumed = consumed
         self._end(frame)
         await self.face.commit(unit)
+        if engine.observer is not None:
+            engine.observer.completed(live, frame, "failed")
         if engine.always_replay:
             await self._park(frame)
         raise error

@@ -20,6 +20,7 @@ from dataflows_sdk.engine.decide import (
 from dataflows_sdk.engine.faces import is_async, is_control_flow
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import Frame, StepInfo, current_step
+from dataflows_sdk.engine.observer import unobserved
 from dataflows_sdk.engine.units import Event, Unit
 from dataflows_sdk.engine.verb_base import VerbBase
 from dataflows_sdk.errors import (
@@ -151,6 +152,7 @@ class StepVerbs(VerbBase):
             begun = time.perf_counter()
             info = StepInfo(live, frame.key, frame.name, attempt)
             current_step.set(info)
+            told = unobserved if engine.observer is None else engine.observer.attempt(live, frame, attempt)
             try:
                 try:
                     value = await face.call(live, fn, args, kwargs, seconds)
@@ -163,10 +165,12 @@ class StepVerbs(VerbBase):
                     # Let through it would end the engine's loop, and with it every other run here.
                     error = NonRetryableError(f"the step raised {type(error).__name__}({error})")
                 elif is_control_flow(error) or not isinstance(error, Exception):
+                    told(error, None)
                     raise
                 took = time.perf_counter() - begun
                 now = engine.clock.now()
                 retry_at = decide_retry(policy, attempt, error, now, chance())
+                told(error, retry_at)
                 given = "" if shown is None or _seen(frame) else f',"input":{shown.text}'
                 unit = self._failed(frame, attempt, took, error, retry_at, given)
                 if given and shown is not None:
@@ -180,6 +184,7 @@ class StepVerbs(VerbBase):
                 attempt += 1
                 continue
             took = time.perf_counter() - begun
+            told(None, None)
             data = f'{head},"took":{took:.6f}'
             blobs = encoded.blobs
             if _seen(frame):
@@ -236,14 +241,21 @@ class StepVerbs(VerbBase):
                 head = self._head(frame, "transaction", attempt)
                 engine.began(live, frame, head, None)
                 begun = time.perf_counter()
+                info = StepInfo(live, frame.key, frame.name, attempt)
+                current_step.set(info)
+                told = unobserved if engine.observer is None else engine.observer.attempt(live, frame, attempt)
                 try:
-                    work = engine.transact(live, frame, head, fn, args, kwargs)
-                    value = await self.face.call(live, work, (), {}, None)
+                    try:
+                        work = engine.transact(live, frame, head, fn, args, kwargs)
+                        value = await self.face.call(live, work, (), {}, None)
+                    finally:
+                        info.active = False
                 except Exception as error:
                     if is_control_flow(error):
                         raise
                     now = engine.clock.now()
                     retry_at = decide_retry(policy, attempt, error, now, chance())
+                    told(error, retry_at)
                     unit = self._failed(frame, attempt, time.perf_counter() - begun, error, retry_at)
                     self._end(frame)
                     await self.face.commit(unit)
@@ -253,6 +265,10 @@ class StepVerbs(VerbBase):
                     await self._pause(frame, "retry", retry_at)
                     attempt += 1
                     continue
+                except BaseException as error:
+                    told(error, None)
+                    raise
+                told(None, None)
                 live.ran += 1
                 if engine.always_replay:
                     await self._park(frame)

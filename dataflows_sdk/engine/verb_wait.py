@@ -117,6 +117,8 @@ class WaitVerbs(VerbBase):
             await self.face.commit(
                 Unit(live.head, [Event("step.timed_out", frame.key, self._head(frame, "wait", 1) + "}")])
             )
+            if self.engine.observer is not None:
+                self.engine.observer.completed(live, frame, "timed_out")
             if self.engine.always_replay:
                 await self._park(frame)
             return self._timed_out(name, on_timeout)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from dataflows_sdk.engine.batch import commands, wakes
@@ -24,6 +26,9 @@ from dataflows_sdk.engine.units import RunHead, Unit
 from dataflows_sdk.errors import OwnershipLost, StoreError, StoreUnavailableError
 from dataflows_sdk.store import wire
 from dataflows_sdk.store.pipeline import Command, Pipeline, Rows, StatementError
+
+if TYPE_CHECKING:
+    from dataflows_sdk.engine.observer import Observer
 
 log = logging.getLogger("dataflows.writer")
 
@@ -74,6 +79,9 @@ class Writer:
         self._flying: list[Unit] = []
         self._closed = False
         self._task: asyncio.Task[None] | None = None
+        #: told the size and the latency of each commit
+        self.observer: Observer | None = None
+        self._sent_at = 0.0
         #: commits and units so far, for those who measure
         self.commits = 0
         self.units = 0
@@ -108,6 +116,8 @@ class Writer:
             return
         self._busy = True
         self._flying = batch
+        if self.observer is not None:
+            self._sent_at = time.perf_counter()
         try:
             self._pipeline.post(self._transactions(batch), self._settled)
         except StoreUnavailableError:
@@ -194,6 +204,8 @@ class Writer:
         """Tell everybody. *rows* is None when a witness told us that the batch had been committed."""
         self.commits += 1
         self.units += len(batch)
+        if self.observer is not None:
+            self.observer.committed(len(batch), time.perf_counter() - self._sent_at)
         lost: set[bytes] = set()
         if rows is not None:
             lost = self._read_answers(batch, rows)

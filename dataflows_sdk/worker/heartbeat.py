@@ -97,6 +97,8 @@ class Heartbeat(threading.Thread):
                 pause = interval
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat tries again
                 log.debug("a heartbeat failed: %s", error)
+                if self._engine.observer is not None:
+                    self._engine.observer.heartbeat_failed()
                 if self._connection is not None:
                     self._connection.close()
                     self._connection = None

@@ -16,7 +16,7 @@ import pytest
 
 HEAVY = {
     "duckdb", "fastapi", "httpx", "ipywidgets", "kubernetes", "networkx", "numpy", "openai",
-    "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "uvicorn",
+    "opentelemetry", "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "uvicorn",
 }  # fmt: skip
 
 PROBE = """
