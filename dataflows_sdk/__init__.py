@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from dataflows_sdk.context import Context as Context
     from dataflows_sdk.context import connect as connect
     from dataflows_sdk.core.codec_types import register_type as register_type
+    from dataflows_sdk.core.current import StepInfo as StepInfo
+    from dataflows_sdk.core.current import current_step_info as current_step
     from dataflows_sdk.core.redact import REDACTOR as REDACTOR
     from dataflows_sdk.core.redact import Redactor as Redactor
     from dataflows_sdk.core.redact import Secret as Secret
@@ -55,8 +57,6 @@ if TYPE_CHECKING:
     from dataflows_sdk.engine.definitions import Workflow as Workflow
     from dataflows_sdk.engine.definitions import define_workflow as define_workflow
     from dataflows_sdk.engine.definitions import workflow as workflow
-    from dataflows_sdk.engine.live import StepInfo as StepInfo
-    from dataflows_sdk.engine.live import current_step_info as current_step
     from dataflows_sdk.engine.replay import Replay as Replay
     from dataflows_sdk.engine.step import Step as Step
     from dataflows_sdk.engine.step import SyncStep as SyncStep
@@ -108,14 +108,14 @@ _WHERE = {
     "Service": "flow.sources",
     "Services": "nodes.services",
     "Step": "engine.step",
-    "StepInfo": "engine.live",
+    "StepInfo": "core.current",
     "StepView": "engine.timeline",
     "SyncStep": "engine.step",
     "Timeline": "engine.timeline",
     "TriggerSpec": "flow.sources",
     "Workflow": "engine.definitions",
     "connect": "context",
-    "current_step": "engine.live:current_step_info",
+    "current_step": "core.current:current_step_info",
     "define_workflow": "engine.definitions",
     "document_schema": "nodes.schema",
     "errors": "errors:",

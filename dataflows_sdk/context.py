@@ -31,6 +31,7 @@ from dataflows_sdk.engine.runner import Engine
 from dataflows_sdk.engine.starting import Started, start_run, start_runs
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.errors import DefinitionError, QueryError, RunNotFoundError
+from dataflows_sdk.executors.registry import Executors
 from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
@@ -62,6 +63,7 @@ def connect(
     always_replay: bool = False,
     services: Services | None = None,
     triggers: bool = True,
+    executors: Mapping[str, Any] | None = None,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -82,6 +84,9 @@ def connect(
         always_replay: rebuild every run from its journal after every step, for tests.
         services: what the nodes of flows may reach: mail, addresses, environment variables.
         triggers: whether this process, if it works, also looks after schedules and emitted events.
+        executors: where steps may run their functions with ``executor=name``, by name: ``{"process": 4}`` says how many
+            processes at the most (as many as cores by default), ``{"dask": "tcp://host:8786"}`` and ``{"ray": "auto"}``
+            name clusters, and any other object is a `dataflows_sdk.executors.Executor`.
 
     Raises:
         StoreUnavailableError: nobody answers at *url*.
@@ -112,6 +117,7 @@ def connect(
             always_replay=always_replay,
             services=services,
             triggers=triggers,
+            executors=executors,
         )
     except BaseException:
         if server is not None:
@@ -144,6 +150,7 @@ class Context(Desks, Signals):
         always_replay: bool,
         services: Services | None,
         triggers: bool,
+        executors: Mapping[str, Any] | None,
     ) -> None:
         self._server = server
         self._database = database
@@ -165,6 +172,7 @@ class Context(Desks, Signals):
                 max_crashes=max_crashes,
                 always_replay=always_replay,
                 services=services,
+                executors=Executors(executors),
             )
             self._engine.start()
         except BaseException:

@@ -35,6 +35,7 @@ from dataflows_sdk.engine.visible import Visible
 from dataflows_sdk.engine.waiting import Waits
 from dataflows_sdk.engine.writer import Writer
 from dataflows_sdk.errors import NotInWorkflowError, StoreUnavailableError
+from dataflows_sdk.executors.registry import Executors
 from dataflows_sdk.store.database import ENGINE_SETTINGS, Database, engine_statements
 from dataflows_sdk.store.pipeline import Pipeline
 
@@ -62,6 +63,7 @@ class Engine:
         threads: how many steps and workflows written with ``def`` run at once.
         max_crashes: after so many lost owners without progress a run is quarantined.
         always_replay: after every step the run is rebuilt from the journal (tests).
+        executors: where functions of steps may run but here.
     """
 
     def __init__(
@@ -77,8 +79,11 @@ class Engine:
         max_crashes: int = 5,
         always_replay: bool = False,
         services: Services | None = None,
+        executors: Executors | None = None,
     ) -> None:
         self._services = services
+        #: where functions of steps may run but here
+        self.executors = executors if executors is not None else Executors()
         self.database = database
         self.catalog = catalog
         self.clock = clock
@@ -507,9 +512,12 @@ class Engine:
                 self.waits.suspend(live, Suspend("queued", self.clock.now(), ()), "run.released")
         while self.live and self.loop.time() < deadline + 5:  # noqa: ASYNC110 - at shutdown only
             await asyncio.sleep(0.005)
-        await asyncio.wait_for(self.writer.drain(), 5)
-        if self._services is not None:
-            await asyncio.wait_for(self._services.aclose(), 5)
+        try:
+            await asyncio.wait_for(self.writer.drain(), 5)
+            if self._services is not None:
+                await asyncio.wait_for(self._services.aclose(), 5)
+        finally:
+            await asyncio.wait_for(self.executors.close(), 5)
 
     def _busy(self) -> bool:
         return any(live.active for live in self.live.values())
