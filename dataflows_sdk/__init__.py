@@ -21,6 +21,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     store         PostgreSQL: embedded server, migrations, named SQL, the pipelined connection
     triggers      what starts runs, as pure functions: schedules, signatures, limits, schemas
     nodes         the node types: their configs, what they do, the registry that others extend
+    executors     where functions of heavy steps run: processes, Dask, Ray
     engine        journal events, fold, decide, step verbs, runs in memory, the group-commit writer
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention

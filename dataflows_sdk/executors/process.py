@@ -210,7 +210,9 @@ class _Worker:
             self._tell(self._over_and_out, future, ExecutorError(f"no process can be started: {trouble}"))
             return
         code = self._see_it_end(process, wanted)
-        self._tell(self._over_and_out, future, WorkerLostError(_obituary(name, process.pid, code)))
+        lost = WorkerLostError(_obituary(name, process.pid, code))
+        lost.__cause__ = trouble
+        self._tell(self._over_and_out, future, lost)
 
     def _start(self) -> subprocess.Popen[bytes]:
         boot = f"import sys; sys.path[:] = {[str(entry) for entry in sys.path]!r}; "

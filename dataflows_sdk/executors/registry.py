@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -154,4 +155,5 @@ def _executor(name: object, given: Any) -> Executor:
 
 
 def _is_client(given: Any) -> bool:
-    return type(given).__name__ == "Client" and type(given).__module__.partition(".")[0] == "distributed"
+    distributed = sys.modules.get("distributed")  # who has a client has loaded it
+    return distributed is not None and isinstance(given, distributed.Client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import dataflows_sdk as df
-from dataflows_sdk.errors import StepFailed, StepTimeoutError
+from dataflows_sdk.errors import DefinitionError, StepFailed, StepTimeoutError
 
 from ..conftest import MakeContext, Need, wait_until
 from ..engine.workflows import FAST, declare
@@ -93,6 +94,18 @@ def test_a_task_that_waits_is_taken_back(make_ctx: MakeContext, cluster: Any, tm
         assert not called.exists()
         ctx.close()
         assert client.status == "running"  # it is not ours
+
+
+@pytest.mark.slow
+def test_a_client_of_another_loop_is_refused(make_ctx: MakeContext, cluster: Any) -> None:
+    from distributed import Client
+
+    async def connect() -> None:
+        async with Client(cluster.scheduler_address, asynchronous=True, set_as_default=False) as client:
+            with pytest.raises(DefinitionError, match="a Client that is not asynchronous"):
+                make_ctx(executors={"dask": client})
+
+    asyncio.run(connect())
 
 
 def test_a_scheduler_that_does_not_answer(make_ctx: MakeContext, need: Need) -> None:

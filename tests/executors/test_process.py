@@ -22,7 +22,6 @@ from dataflows_sdk.errors import (
     StepFailed,
     StepTimeoutError,
     UncertainStepError,
-    WorkerLostError,
 )
 
 from ..conftest import MakeContext, wait_until
@@ -237,6 +236,7 @@ def test_a_timeout_kills_the_process(make_ctx: MakeContext, hang: Hang) -> None:
     ctx = make_ctx(executors={"process": 1})
 
     async def late(event: Any, step: Any) -> Any:
+        await step.run("warm up", work.who, executor="process")
         with pytest.raises(StepTimeoutError, match=r"longer than its timeout of 1\.5 s; executor 'process'"):
             await step.run("hang", work.hang, hang.path, executor="process", timeout=1.5, retry=df.NO_RETRY)
         with pytest.raises(StepTimeoutError):
@@ -253,6 +253,7 @@ def test_waiting_for_a_process_is_not_counted(make_ctx: MakeContext, tmp_path: P
     ctx = make_ctx(executors={"process": 1})
 
     async def patient(event: Any, step: Any) -> Any:
+        await step.run("warm up", work.who, executor="process")
         call = partial(work.overlap, str(tmp_path))
         return await step.map("one", call, [0.6] * 6, executor="process", timeout=3, retry=df.NO_RETRY)
 
@@ -464,7 +465,3 @@ def test_nodes_with_steps_of_their_own_stay_here(ctx: Context) -> None:
         ctx.run(df.flow("owns").code("own", own, executor="process")).result()
     with pytest.raises(DefinitionError, match="node 'n': executor= is the name of one"):
         df.flow("typo").code("n", len, executor=4)  # type: ignore[arg-type]
-
-
-def test_lost_is_an_error_of_its_own() -> None:
-    assert issubclass(WorkerLostError, df.errors.ExecutorError)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ async def colours(event, step):
     return points == [work.Point(n, 1) for n in range(5)]
 
 
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1", _temp_dir=sys.argv[3])
 with df.connect(sys.argv[1], executors={"ray": "auto"}, always_replay=True) as ctx:
     run = ctx.run(df.Workflow("colours", colours), sys.argv[2])
     seen["ok"] = run.result() and run.replay().ok
@@ -71,14 +72,16 @@ def test_steps_on_a_cluster(database_url: str, tmp_path: Path, need: Need) -> No
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     path = tmp_path / "hanging"
-    done = subprocess.run(
-        [sys.executable, str(script), database_url, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=150,
-        env=environment,
-        check=False,
-    )
+    # not in tmp_path: the names of Ray's sockets would be too long
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        done = subprocess.run(
+            [sys.executable, str(script), database_url, str(path), folder],
+            capture_output=True,
+            text=True,
+            timeout=150,
+            env=environment,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert (seen["who"]["run"], seen["who"]["key"], seen["who"]["attempt"]) == (seen["run"], "who", 1)
