@@ -21,6 +21,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     store         PostgreSQL: embedded server, migrations, named SQL, the pipelined connection
     triggers      what starts runs, as pure functions: schedules, signatures, limits, schemas
     nodes         the node types: their configs, what they do, the registry that others extend
+    executors     where functions of heavy steps run: processes, Dask, Ray
     engine        journal events, fold, decide, step verbs, runs in memory, the group-commit writer
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from dataflows_sdk.context import Context as Context
     from dataflows_sdk.context import connect as connect
     from dataflows_sdk.core.codec_types import register_type as register_type
+    from dataflows_sdk.core.current import StepInfo as StepInfo
+    from dataflows_sdk.core.current import current_step_info as current_step
     from dataflows_sdk.core.redact import REDACTOR as REDACTOR
     from dataflows_sdk.core.redact import Redactor as Redactor
     from dataflows_sdk.core.redact import Secret as Secret
@@ -56,8 +59,6 @@ if TYPE_CHECKING:
     from dataflows_sdk.engine.definitions import Workflow as Workflow
     from dataflows_sdk.engine.definitions import define_workflow as define_workflow
     from dataflows_sdk.engine.definitions import workflow as workflow
-    from dataflows_sdk.engine.live import StepInfo as StepInfo
-    from dataflows_sdk.engine.live import current_step_info as current_step
     from dataflows_sdk.engine.replay import Replay as Replay
     from dataflows_sdk.engine.step import Step as Step
     from dataflows_sdk.engine.step import SyncStep as SyncStep
@@ -122,7 +123,7 @@ _WHERE = {
     "Service": "flow.sources",
     "Services": "nodes.services",
     "Step": "engine.step",
-    "StepInfo": "engine.live",
+    "StepInfo": "core.current",
     "StepView": "engine.timeline",
     "SyncStep": "engine.step",
     "Telemetry": "telemetry",
@@ -131,7 +132,7 @@ _WHERE = {
     "Workflow": "engine.definitions",
     "configure_logging": "logs",
     "connect": "context",
-    "current_step": "engine.live:current_step_info",
+    "current_step": "core.current:current_step_info",
     "define_workflow": "engine.definitions",
     "document_schema": "nodes.schema",
     "errors": "errors:",

@@ -31,6 +31,7 @@ from dataflows_sdk.engine.placement import check_queue
 from dataflows_sdk.engine.runner import Engine
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.errors import DefinitionError, QueryError, RunNotFoundError
+from dataflows_sdk.executors.registry import Executors
 from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
@@ -68,6 +69,7 @@ def connect(
     triggers: bool = True,
     queues: Sequence[str] | None = None,
     telemetry: Telemetry | bool | None = None,
+    executors: Mapping[str, Any] | None = None,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -91,6 +93,9 @@ def connect(
         queues: take runs from these queues only; all by default.
         telemetry: True, or a `Telemetry`, for traces and metrics by OpenTelemetry; by default the environment says
             (``OTEL_EXPORTER_OTLP_ENDPOINT`` and the like).
+        executors: where steps may run their functions with ``executor=name``, by name: ``{"process": 4}`` says how many
+            processes at the most (as many as cores by default), ``{"dask": "tcp://host:8786"}`` and ``{"ray": "auto"}``
+            name clusters, and any other object is a `dataflows_sdk.executors.Executor`.
 
     Raises:
         StoreUnavailableError: nobody answers at *url*.
@@ -125,6 +130,7 @@ def connect(
             triggers=triggers,
             queues=queues,
             observer=observer,
+            executors=executors,
         )
     except BaseException:
         if server is not None:
@@ -159,6 +165,7 @@ class Context(Starts, Works, Desks, Signals):
         triggers: bool,
         queues: Sequence[str] | None = None,
         observer: Callable[[Engine], Observer] | None = None,
+        executors: Mapping[str, Any] | None,
     ) -> None:
         self._server = server
         self._database = database
@@ -180,6 +187,7 @@ class Context(Starts, Works, Desks, Signals):
                 max_crashes=max_crashes,
                 always_replay=always_replay,
                 services=services,
+                executors=Executors(executors),
             )
             self._engine.observer = observer(self._engine) if observer is not None else None
             if queues is not None:

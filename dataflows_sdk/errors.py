@@ -56,6 +56,8 @@ What a user may catch::
     ├── MailError                        the mail server did not take a message; `.code`
     ├── SnippetTimeoutError              a snippet of a document ran longer than its timeout_ms; retryable
     ├── SnippetWorkerError               the process for snippets did not start, or was ended; retryable
+    ├── ExecutorError                    what a step asked for with executor= did not run it; retryable
+    │   └── WorkerLostError              … because the process or machine that ran it was lost; retryable
     ├── RecordedError                    an exception of another time or process, as it was recorded; `.error`
     └── MissingExtraError                an optional part is not installed; the message names the extra
 
@@ -286,6 +288,14 @@ class UncertainStepError(DataflowsError):
 
 class StepTimeoutError(DataflowsError):
     """An attempt of a step took longer than its timeout."""
+
+
+class ExecutorError(DataflowsError):
+    """An executor did not run a step."""
+
+
+class WorkerLostError(ExecutorError):
+    """The process or machine that ran a step was lost before it answered; the step may have had its effect."""
 
 
 class EventTimeoutError(DataflowsError):

@@ -14,8 +14,9 @@ from json import dumps
 from typing import IO, Any
 from weakref import WeakKeyDictionary
 
+from dataflows_sdk.core.current import current_step
 from dataflows_sdk.core.redact import RedactingFilter
-from dataflows_sdk.engine.live import Branch, LiveRun, current_branch, current_step
+from dataflows_sdk.engine.live import Branch, LiveRun, current_branch
 
 __all__ = ["ContextFilter", "JsonFormatter", "RunLogger", "configure_logging", "logger"]
 
@@ -31,13 +32,14 @@ def place() -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     info, branch = current_step.get(), current_branch.get()
-    live = branch.live if branch is not None else info._live if info is not None and info.active else None
+    live = branch.live if branch is not None else None
     if live is not None:
         found["run_id"] = str(live.id)
         found["workflow"] = live.workflow.name
-        if info is not None and info.active and info._live is live:
-            found["step"] = info.key
-            found["attempt"] = info.attempt
+    if info is not None and info.active and (live is None or info.run_id == found["run_id"]):
+        found["run_id"] = info.run_id
+        found["step"] = info.key
+        found["attempt"] = info.attempt
     tracing = sys.modules.get("opentelemetry.trace")
     if tracing is not None:
         span = tracing.get_current_span().get_span_context()
@@ -193,7 +195,7 @@ def replaying() -> bool:
     if branch is None or branch.live is None:
         return False
     info = current_step.get()
-    if info is not None and info.active and info._live is branch.live:
+    if info is not None and info.active and info.run_id == str(branch.live.id):
         return False
     return branch.live.dry or branch.replaying() or _went_on(branch, branch.live)
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from html import escape as html_escape
 from typing import Any
 
+from dataflows_sdk.core.current import current_step_info
 from dataflows_sdk.engine.faces import is_async
 from dataflows_sdk.engine.flow_run import EFFECT, FlowRun, executes
-from dataflows_sdk.engine.live import Frame, current_step_info
+from dataflows_sdk.engine.live import Frame
 from dataflows_sdk.errors import DefinitionError, TemplateError
 from dataflows_sdk.flow.configs import parse_config
 from dataflows_sdk.flow.kinds import kind_of

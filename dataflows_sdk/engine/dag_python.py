@@ -25,6 +25,10 @@ def inputs_of(run: FlowRun, node: NodeSpec, fn: Callable[..., Any], step: Any = 
 async def _python(run: FlowRun, node: NodeSpec) -> Any:
     fn = run.flow.binding(node.id)
     if group.takes_step(fn):
+        if node.config.get("executor") is not None:
+            raise DefinitionError(
+                f"node {node.id!r} has steps of its own, which stay in this process; give executor= to the steps in it"
+            )
         return await _scoped(run, node, fn)
     args, kwargs = call_arguments(fn, inputs_of(run, node, fn))
     frame = run.frame(node, "run")
@@ -36,6 +40,7 @@ async def _python(run: FlowRun, node: NodeSpec) -> Any:
         retry=run.retry(node),
         timeout=node.timeout_seconds,
         undo=run.flow.binding(node.id, "undo"),
+        executor=node.config.get("executor"),
         item=frame,
     )
 
@@ -88,6 +93,7 @@ async def _map(run: FlowRun, node: NodeSpec) -> list[Any]:
         run.retry(node),
         node.timeout_seconds,
         run.flow.binding(node.id, "undo"),
+        executor=node.config.get("executor"),
     )
     scoped = group.takes_step(fn)
     branches = group.keyed_items(frame, keys, calls, [(item,) for item in items])

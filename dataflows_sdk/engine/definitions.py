@@ -67,6 +67,10 @@ class Event(Generic[P]):
     def __repr__(self) -> str:
         return f"Event(name={self.name!r}, id={self.id!r})"
 
+    def with_payload(self, payload: Any) -> Event[Any]:
+        """The same event with another payload."""
+        return Event(payload, self.name, self.service, self.id, self.received_at, self.trigger)
+
     def meta_text(self) -> str:
         """Everything but the payload, as JSON."""
         head = f'{{"id":{json.dumps(self.id)},"received_at":"{self.received_at.isoformat()}"'

@@ -57,7 +57,7 @@ class Item:
 class Options:
     """What holds for every branch of a group."""
 
-    __slots__ = ("concurrency", "need", "on_error", "retry", "timeout", "uncertain", "undo", "value")
+    __slots__ = ("concurrency", "executor", "need", "on_error", "retry", "timeout", "uncertain", "undo", "value")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Options:
         on_error: str = "raise",
         need: int | None = None,
         value: Callable[[list[Any]], Any] | None = None,
+        executor: str | None = None,
     ) -> None:
         if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
             raise DefinitionError(f"concurrency is a whole number from 1 on, not {concurrency!r}")
@@ -84,6 +85,8 @@ class Options:
         self.need = need
         #: what is recorded as the value of the whole group, of the results in the order of the items
         self.value = value
+        #: where the functions run, see `dataflows_sdk.executors`; None: here
+        self.executor = executor
 
 
 def keyed_items(
@@ -115,6 +118,11 @@ async def run_group(live: LiveRun, verbs: Verbs, frame: Frame, items: list[Item]
     With ``on_error="raise"`` the first failure, in the order of the items, is raised once the branches that run have
     ended; no new one is begun after a failure. Which branches won a race, and that a group failed, are recorded.
     """
+    if options.executor is not None and (scoped := next((item for item in items if item.scoped), None)):
+        raise DefinitionError(
+            f"{frame.op} {frame.name!r}: branch {scoped.key!r} has steps of its own, which stay in this process; "
+            f"give executor={options.executor!r} to the steps in it"
+        )
     group = _Group(live, verbs, frame, items, options)
     return await verbs.wait_group(group.start)  # type: ignore[no-any-return]
 
@@ -344,6 +352,7 @@ class _Group:
                 timeout=options.timeout,
                 undo=options.undo,
                 uncertain=options.uncertain,
+                executor=options.executor,
                 item=frame,
             )
         return self.engine.calls.scoped(self.live, branch, item.fn, item.args, {})

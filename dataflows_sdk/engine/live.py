@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dataflows_sdk.core.current import current_step
 from dataflows_sdk.engine import state as journal
 from dataflows_sdk.engine.decide import Waiting, decide_order
 from dataflows_sdk.engine.state import RunState, StepRecord
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 #: the scope in which the code of this context runs
 current_branch: ContextVar[Branch | None] = ContextVar("dataflows_branch", default=None)
-#: the step whose function runs in this context
-current_step: ContextVar[StepInfo | None] = ContextVar("dataflows_step", default=None)
 
 _QUOTED = str.maketrans({"%": "%25", "/": "%2F", "[": "%5B", "]": "%5D", "#": "%23", "\n": "%0A", "\0": "%00"})
 _MAX_NAME = 500
@@ -58,44 +57,6 @@ def check_name(name: object) -> str:
     if len(_checked) < _MAX_CHECKED:
         _checked.add(name)
     return name
-
-
-class StepInfo:
-    """What a step's function may know of itself: `dataflows_sdk.current_step()`."""
-
-    __slots__ = ("_live", "active", "attempt", "key", "name")
-
-    def __init__(self, live: LiveRun, key: str, name: str, attempt: int) -> None:
-        self._live = live
-        self.key = key
-        self.name = name
-        #: 1 for the first attempt
-        self.attempt = attempt
-        #: whether its function is still running
-        self.active = True
-
-    @property
-    def run_id(self) -> str:
-        return str(self._live.head.id)
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same in every attempt and after every crash: give it to APIs that take one."""
-        from dataflows_sdk.core.ids import idempotency_key
-
-        return idempotency_key(self._live.head.id, self.key)
-
-
-def current_step_info() -> StepInfo:
-    """Inside a step's function: its key, its attempt, and its idempotency key.
-
-    Raises:
-        NotInWorkflowError: no step's function is running here.
-    """
-    info = current_step.get()
-    if info is None or not info.active:
-        raise NotInWorkflowError("current_step() is called inside a step's function")
-    return info
 
 
 class Frame:
@@ -249,7 +210,7 @@ class LiveRun:
             NotInWorkflowError: called inside a step's function.
         """
         inside = current_step.get()
-        if inside is not None and inside.active and inside._live is self:
+        if inside is not None and inside.active and inside._run == self.head.id:
             raise NotInWorkflowError(
                 f"step {name!r} was asked for inside the function of step {inside.key!r}; steps do not nest: "
                 "give the function of a map or parallel a parameter `step` to make it a branch with steps of its own"

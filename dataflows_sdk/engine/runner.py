@@ -36,8 +36,10 @@ from dataflows_sdk.engine.values import Values
 from dataflows_sdk.engine.verb_base import json_text
 from dataflows_sdk.engine.visible import Visible
 from dataflows_sdk.engine.waiting import Waits
+from dataflows_sdk.engine.watching import Watchers
 from dataflows_sdk.engine.writer import Writer
 from dataflows_sdk.errors import NotInWorkflowError, StoreUnavailableError
+from dataflows_sdk.executors.registry import Executors
 from dataflows_sdk.store import wire
 from dataflows_sdk.store.database import ENGINE_SETTINGS, Database, engine_statements
 from dataflows_sdk.store.pipeline import Pipeline
@@ -48,10 +50,6 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.services import Services
 
 log = logging.getLogger("dataflows.engine")
-
-#: seconds between looks for the end of runs that are executed elsewhere
-_LOOK_FIRST = 0.02
-_LOOK_LAST = 0.5
 
 
 class Engine:
@@ -67,6 +65,7 @@ class Engine:
         threads: how many steps and workflows written with ``def`` run at once.
         max_crashes: after so many lost owners without progress a run is quarantined.
         always_replay: after every step the run is rebuilt from the journal (tests).
+        executors: where functions of steps may run but here.
     """
 
     def __init__(
@@ -82,8 +81,11 @@ class Engine:
         max_crashes: int = 5,
         always_replay: bool = False,
         services: Services | None = None,
+        executors: Executors | None = None,
     ) -> None:
         self._services = services
+        #: where functions of steps may run but here
+        self.executors = executors if executors is not None else Executors()
         self.database = database
         self.catalog = catalog
         self.clock = clock
@@ -113,13 +115,9 @@ class Engine:
         self.on_room: Callable[[], None] = lambda: None
         self._threads = threads
         self._known: set[tuple[str, str]] = set()
-        self._watchers: dict[UUID, list[Outcome]] = {}
         self._submitted: deque[Callable[[], None]] = deque()
         self._kept: set[asyncio.Task[Any]] = set()
         self._submitting = False
-        self._lookout: asyncio.Task[None] | None = None
-        #: somebody new waits for a run that is not in memory
-        self._hurry = asyncio.Event()
         self._lock = threading.Lock()
         self._owns = False
         #: until when, on the monotonic clock, others let this process keep its runs; the heartbeat moves it on
@@ -179,6 +177,7 @@ class Engine:
             self.let_go,
             self._queued,
         )
+        self._watchers = Watchers(self.loop, self.reader, self.live)
         self.face = AsyncFace(self)
         self.calls = Calls(self, self.face, self._threads)
         self.visible = Visible(self.loop, threading.get_ident(), self.clock, self.writer)
@@ -401,14 +400,14 @@ class Engine:
         self._kept.add(task)
         task.add_done_callback(self._kept.discard)
 
-    def launch_child(self, run: NewRun, workflow: Workflow, settle: Settle) -> None:
+    def launch_child(self, run: NewRun, workflow: Workflow, event: Event[Any], settle: Settle) -> None:
         """A child of a run here was created: begin it here too."""
         self.knows(workflow)
-        data = json.loads(run.data)
 
         async def begin() -> None:
-            payload = await self.values.decode(self.face, data["input"])
-            begin_run(self, run, workflow, Event(payload, "invoke"))
+            # what it begins with is what was written down: it finds the same again when it is replayed
+            payload = await self.values.decode(self.face, json.loads(run.data)["input"])
+            begin_run(self, run, workflow, event.with_payload(payload))
 
         self.loop.create_task(begin()).add_done_callback(lambda task: settle(None, task.exception()))
 
@@ -493,19 +492,12 @@ class Engine:
     def ended(self, live: LiveRun, status: str, data: str) -> None:
         """The run's end is durable: tell those who wait for it here."""
         self.forget(live)
-        for watcher in self._watchers.pop(live.id, ()):
-            watcher.set((status, data))
+        self._watchers.ended(live.id, status, data)
         self.on_room()
 
     def watched(self, run: UUID, watcher: Outcome) -> None:
-        """Tell *watcher* how the run ends; on the loop. A run that is not in memory is looked for in the database."""
-        watchers = self._watchers.setdefault(run, [])
-        if watcher not in watchers and not watcher.done():
-            watchers.append(watcher)
-        if run not in self.live:
-            self._hurry.set()
-            if self._lookout is None or self._lookout.done():
-                self._lookout = self.loop.create_task(self._look_out())
+        """Tell *watcher* how the run ends; on the loop."""
+        self._watchers.add(run, watcher)
 
     def watch(self, run: UUID, watcher: Outcome) -> None:
         """Have *watcher* told how a run ends, wherever it does. From any thread."""
@@ -514,37 +506,10 @@ class Engine:
             raise StoreUnavailableError("the context is closed")
         self.call(self.watched, run, watcher)
 
-    async def _look_out(self) -> None:
-        """One task for everybody here who waits for runs that end elsewhere."""
-        pause = _LOOK_FIRST
-        while True:
-            self._hurry.clear()
-            away = [run for run in self._watchers if run not in self.live]
-            if not away:
-                return
-            try:
-                ends = await self.reader.ends(away)
-            except StoreUnavailableError:
-                return
-            for run, end in ends.items():
-                for watcher in self._watchers.pop(run, ()):
-                    watcher.set(end)
-            # Somebody new is in a hurry; those who have waited long can wait a little longer.
-            try:
-                await asyncio.wait_for(self._hurry.wait(), pause)
-                pause = _LOOK_FIRST
-            except TimeoutError:
-                pause = min(_LOOK_LAST, pause * 1.5)
-
     def let_go(self, live: LiveRun) -> None:
         """The run leaves the memory and is not over: forget those who were only told because they had started it."""
         self.forget(live)
-        watchers = self._watchers.pop(live.id, None)
-        for watcher in watchers or ():
-            if watcher.wanted:
-                self.watched(live.id, watcher)
-            else:
-                watcher.dropped = True
+        self._watchers.left(live.id)
         self.on_room()
 
     # --- the end of the engine ---------------------------------------------------------------------------
@@ -580,9 +545,12 @@ class Engine:
         begun = self.loop.time()
         while self.live and self.loop.time() < begun + 5:  # noqa: ASYNC110 - at shutdown only
             await asyncio.sleep(0.005)
-        await asyncio.wait_for(self.writer.drain(), 5)
-        if self._services is not None:
-            await asyncio.wait_for(self._services.aclose(), 5)
+        try:
+            await asyncio.wait_for(self.writer.drain(), 5)
+            if self._services is not None:
+                await asyncio.wait_for(self._services.aclose(), 5)
+        finally:
+            await asyncio.wait_for(self.executors.close(), 5)
 
     def _busy(self) -> bool:
         return any(live.active for live in self.live.values())
@@ -593,6 +561,4 @@ class Engine:
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
         self.loop.call_soon(self.loop.stop)
-        for watchers in self._watchers.values():
-            for watcher in watchers:
-                watcher.set(None, StoreUnavailableError("the context was closed before the run ended"))
+        self._watchers.close()

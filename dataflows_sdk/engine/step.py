@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
+from dataflows_sdk.core.current import current_step
 from dataflows_sdk.core.durations import Duration, Instant
 from dataflows_sdk.core.retry import Retry
 from dataflows_sdk.engine import group
 from dataflows_sdk.engine.faces import drive
-from dataflows_sdk.engine.live import current_step
 from dataflows_sdk.engine.verbs import Verbs
 from dataflows_sdk.errors import DefinitionError, NotInWorkflowError
 
@@ -72,6 +72,7 @@ class Step(_Handle):
         timeout: Duration | None = None,
         undo: Callable[..., Any] | None = None,
         uncertain: str = "retry",
+        executor: str | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call ``fn(*args, **kwargs)`` and record what it returns; on replay the recorded value comes back.
@@ -84,13 +85,24 @@ class Step(_Handle):
             timeout: for each attempt, ``"30s"``.
             undo: called with the result, in reverse order, when the run fails or is cancelled later on.
             uncertain: what to do when a crash leaves open whether it ran: ``"retry"``, ``"fail"`` or ``"ask"``.
+            executor: where *fn* runs: ``"process"``, ``"dask"``, ``"ray"`` or another name of ``connect(executors=…)``;
+                in this process by default.
 
         Raises:
-            StepCollisionError, NonDeterminismError, NotSerializableError, StepTimeoutError, and whatever *fn* raised
-            in its last attempt.
+            StepCollisionError, NonDeterminismError, NotSerializableError, StepTimeoutError, ExecutorError, and whatever
+            *fn* raised in its last attempt.
         """
         return await self._verbs.run(
-            name, fn, args, kwargs, key=key, retry=retry, timeout=timeout, undo=undo, uncertain=uncertain
+            name,
+            fn,
+            args,
+            kwargs,
+            key=key,
+            retry=retry,
+            timeout=timeout,
+            undo=undo,
+            uncertain=uncertain,
+            executor=executor,
         )
 
     async def sleep(self, name: str, duration: Duration, /) -> None:
@@ -142,6 +154,7 @@ class Step(_Handle):
         undo: Callable[..., Any] | None = None,
         uncertain: str = "retry",
         on_error: str = "raise",
+        executor: str | None = None,
     ) -> list[Any]:
         """Call *fn* for each item, in parallel, each call a step; results in the order of the items.
 
@@ -151,8 +164,9 @@ class Step(_Handle):
             key: gives an item's key (its place otherwise); keys must differ.
             concurrency: how many at once; all by default.
             on_error: ``"raise"`` the first failure, or ``"return"`` exceptions in place of results.
+            executor: where *fn* runs, as in `run`; a branch with steps of its own gives it to those.
         """
-        options = group.Options(concurrency, retry, timeout, undo, uncertain, on_error)
+        options = group.Options(concurrency, retry, timeout, undo, uncertain, on_error, executor=executor)
         return await _map(self._verbs, name, fn, items, key, options)
 
     async def parallel(
@@ -166,6 +180,7 @@ class Step(_Handle):
         retry: Retry | None = None,
         timeout: Duration | None = None,
         on_error: str = "raise",
+        executor: str | None = None,
     ) -> Any:
         """Run functions side by side; a dict gives a dict of results, a list a list.
 
@@ -173,7 +188,7 @@ class Step(_Handle):
             join: ``"all"``; ``"any"`` or a number: that many winners, the others are cancelled and left out of
                 the result (a dict of the winners in the order in which they came in).
         """
-        return await _parallel(self._verbs, name, branches, join, concurrency, retry, timeout, on_error)
+        return await _parallel(self._verbs, name, branches, join, concurrency, retry, timeout, on_error, executor)
 
     async def gather(self, *work: Awaitable[Any] | Callable[[], Any], name: str = "gather") -> list[Any]:
         """Like ``asyncio.gather``, with a scope for each coroutine, so that their steps cannot be mixed up."""
@@ -239,12 +254,22 @@ class SyncStep(_Handle):
         timeout: Duration | None = None,
         undo: Callable[..., Any] | None = None,
         uncertain: str = "retry",
+        executor: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """See `Step.run`; *fn* runs in this thread, or on the engine's loop when it is async."""
+        """See `Step.run`; *fn* runs in this thread, on the engine's loop when it is async, or where *executor* says."""
         return drive(
             self._verbs.run(
-                name, fn, args, kwargs, key=key, retry=retry, timeout=timeout, undo=undo, uncertain=uncertain
+                name,
+                fn,
+                args,
+                kwargs,
+                key=key,
+                retry=retry,
+                timeout=timeout,
+                undo=undo,
+                uncertain=uncertain,
+                executor=executor,
             )
         )
 
@@ -291,9 +316,10 @@ class SyncStep(_Handle):
         undo: Callable[..., Any] | None = None,
         uncertain: str = "retry",
         on_error: str = "raise",
+        executor: str | None = None,
     ) -> list[Any]:
         """See `Step.map`; blocking functions run in the engine's threads."""
-        options = group.Options(concurrency, retry, timeout, undo, uncertain, on_error)
+        options = group.Options(concurrency, retry, timeout, undo, uncertain, on_error, executor=executor)
         return drive(_map(self._verbs, name, fn, items, key, options))
 
     def parallel(
@@ -307,9 +333,10 @@ class SyncStep(_Handle):
         retry: Retry | None = None,
         timeout: Duration | None = None,
         on_error: str = "raise",
+        executor: str | None = None,
     ) -> Any:
         """See `Step.parallel`."""
-        return drive(_parallel(self._verbs, name, branches, join, concurrency, retry, timeout, on_error))
+        return drive(_parallel(self._verbs, name, branches, join, concurrency, retry, timeout, on_error, executor))
 
     def gather(self, *work: Awaitable[Any] | Callable[[], Any], name: str = "gather") -> list[Any]:
         """See `Step.gather`; here usually functions without arguments."""
@@ -391,13 +418,14 @@ async def _parallel(
     retry: Retry | None,
     timeout: Duration | None,
     on_error: str,
+    executor: str | None,
 ) -> Any:
     keys, fns = group.branches(given)
     for branch, fn in zip(keys, fns, strict=True):
         if not callable(fn):
             raise DefinitionError(f"step.parallel {name!r}: branch {branch!r} is {fn!r}, which is not callable")
     need = _needed(name, join, len(fns))
-    options = group.Options(concurrency, retry, timeout, None, "retry", on_error, need)
+    options = group.Options(concurrency, retry, timeout, None, "retry", on_error, need, executor=executor)
     if verbs.live.stopping is not None:
         await verbs.unwound()
     frame = verbs.live.enter("parallel", name)

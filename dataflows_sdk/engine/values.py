@@ -65,6 +65,8 @@ class Values:
             # masked before it is cut: half a token is not recognised any more
             begin = self.redactor.redact_text(value[: _SHOWN_TEXT + _LONGEST_SECRET])[:_SHOWN_TEXT]
             return f"{begin}… ({len(value)} characters)"
+        if kind is bytes and len(value) > _SHOWN_TEXT:
+            return f"… ({len(value)} bytes)"
         if depth > _SHOWN_DEPTH:
             return value
         if kind is dict or kind is Payload:

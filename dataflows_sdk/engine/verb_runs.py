@@ -14,6 +14,7 @@ from dataflows_sdk.engine.decide import (
     Unfinished,
     decide_step,
 )
+from dataflows_sdk.engine.definitions import Event as Started
 from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.engine.live import Frame
 from dataflows_sdk.engine.observer import started_within
@@ -145,10 +146,11 @@ class RunVerbs(VerbBase):
     async def _start_child(self, frame: Frame, workflow: Any, payload: Any, detach: bool) -> UUID:
         engine, live = self.engine, self.live
         definition = self._known(workflow)
-        event = definition.event(payload)
+        event = definition.event(payload if isinstance(payload, Started) else Started(payload, "invoke"))
         encoded = engine.values.encode(event.raw, f"payload of child {frame.name!r}")
         # Any id will do: it is in the record, and run and record are written together or not at all.
-        run = engine.new_run(definition, encoded.text, parent=live, parent_key=None if detach else frame.key)
+        parent_key = None if detach else frame.key
+        run = engine.new_run(definition, encoded.text, event=event, parent=live, parent_key=parent_key)
         if engine.observer is not None:
             started_within(run, engine.observer.traceparent(live, run.parent_key))
         child = run.id
@@ -165,7 +167,7 @@ class RunVerbs(VerbBase):
         if detach and engine.observer is not None:
             engine.observer.completed(live, frame, "completed")
         if run.owner is not None and child in unit.created:
-            await self.face.wait(lambda settle: engine.launch_child(run, definition, settle))
+            await self.face.wait(lambda settle: engine.launch_child(run, definition, event, settle))
         return child
 
     async def _await_child(self, frame: Frame, child: UUID) -> Any:

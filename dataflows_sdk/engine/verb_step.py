@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dataflows_sdk.core.codec import Encoded
+from dataflows_sdk.core.current import StepInfo, current_step
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.retry import DEFAULT_STEP_RETRY, Retry
 from dataflows_sdk.engine.chance import chance
@@ -19,8 +21,8 @@ from dataflows_sdk.engine.decide import (
 )
 from dataflows_sdk.engine.faces import is_async, is_control_flow
 from dataflows_sdk.engine.faults import fault
-from dataflows_sdk.engine.live import Frame, StepInfo, current_step
-from dataflows_sdk.engine.observer import unobserved
+from dataflows_sdk.engine.live import Frame
+from dataflows_sdk.engine.observer import Attempted, unobserved
 from dataflows_sdk.engine.units import Event, Unit
 from dataflows_sdk.engine.verb_base import VerbBase
 from dataflows_sdk.errors import (
@@ -28,7 +30,11 @@ from dataflows_sdk.errors import (
     NonRetryableError,
     OwnershipLost,
     UncertainStepError,
+    WorkerLostError,
 )
+
+#: a function, its arguments, and how many seconds it may take
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], float | None]
 
 
 class StepVerbs(VerbBase):
@@ -50,6 +56,7 @@ class StepVerbs(VerbBase):
         timeout: Duration | None = None,
         undo: Callable[..., Any] | None = None,
         uncertain: str = "retry",
+        executor: str | None = None,
         op: str = "run",
         item: Frame | None = None,
     ) -> Any:
@@ -76,7 +83,9 @@ class StepVerbs(VerbBase):
                         self._remember(frame, decision.record.seq, undo, value, retry)
                     return value
                 attempt = await self._again(frame, decision, uncertain)
-            return await self._attempts(frame, fn, args, kwargs or {}, attempt, policy, seconds, undo, uncertain)
+            return await self._attempts(
+                frame, fn, args, kwargs or {}, attempt, policy, seconds, undo, uncertain, executor
+            )
         finally:
             live.leave(frame)
 
@@ -135,6 +144,7 @@ class StepVerbs(VerbBase):
         seconds: float | None,
         undo: Callable[..., Any] | None,
         uncertain: str,
+        executor: str | None,
     ) -> Any:
         live, face, engine = self.live, self.face, self.engine
         shown = engine.values.view(args, kwargs) if args or kwargs else None
@@ -142,6 +152,10 @@ class StepVerbs(VerbBase):
             self.fresh(frame)
             if live.closing or time.monotonic() > engine.lease_until:
                 await self._hold(frame)
+            info = StepInfo(live.head.id, frame.key, frame.name, attempt)
+            call = (fn, args, kwargs, seconds)
+            if executor is not None:
+                call = self._sent(executor, info, call)
             fault("step.begin")
             head = self._head(frame, frame.op, attempt)
             if uncertain == "retry":
@@ -150,12 +164,11 @@ class StepVerbs(VerbBase):
                 event = Event("step.started", frame.key, self._started(frame, attempt, shown))
                 await face.commit(Unit(live.head, [event], blobs=shown.blobs if shown else ()))
             begun = time.perf_counter()
-            info = StepInfo(live, frame.key, frame.name, attempt)
             current_step.set(info)
             told = unobserved if engine.observer is None else engine.observer.attempt(live, frame, attempt)
             try:
                 try:
-                    value = await face.call(live, fn, args, kwargs, seconds)
+                    value = await face.call(live, *call)
                 finally:
                     info.active = False
                 fault("step.ran")
@@ -167,21 +180,8 @@ class StepVerbs(VerbBase):
                 elif is_control_flow(error) or not isinstance(error, Exception):
                     told(error, None)
                     raise
-                took = time.perf_counter() - begun
-                now = engine.clock.now()
-                retry_at = decide_retry(policy, attempt, error, now, chance())
-                told(error, retry_at)
-                given = "" if shown is None or _seen(frame) else f',"input":{shown.text}'
-                unit = self._failed(frame, attempt, took, error, retry_at, given)
-                if given and shown is not None:
-                    unit.blobs = shown.blobs
-                self._end(frame)
-                await face.commit(unit)
-                if retry_at is None:
-                    error.__dict__["__dataflows_step__"] = (frame.key, attempt)
+                if not (attempt := await self._missed(frame, attempt, error, begun, shown, policy, uncertain, told)):
                     raise error
-                await self._pause(frame, "retry", retry_at)
-                attempt += 1
                 continue
             took = time.perf_counter() - begun
             told(None, None)
@@ -206,6 +206,43 @@ class StepVerbs(VerbBase):
             if engine.always_replay:
                 await self._park(frame)
             return value
+
+    def _sent(self, executor: str, info: StepInfo, call: Call) -> Call:
+        """Another call, that has *call* made by an executor."""
+        fn, args, kwargs, seconds = call
+        self.engine.executors.find(executor)
+        return self.engine.executors.run, (executor, info, fn, args, kwargs, seconds), {}, None
+
+    async def _missed(
+        self,
+        frame: Frame,
+        attempt: int,
+        error: Exception,
+        begun: float,
+        shown: Encoded | None,
+        policy: Retry,
+        uncertain: str,
+        told: Attempted,
+    ) -> int:
+        """An attempt failed: write that down, and give the number of the next one once its time has come, or 0."""
+        if uncertain != "retry" and isinstance(error, WorkerLostError):
+            # As after a crash of this process: nobody knows whether it had its effect.
+            told(error, None)
+            return await self._again(frame, MayHaveRun(attempt), uncertain)
+        took = time.perf_counter() - begun
+        retry_at = decide_retry(policy, attempt, error, self.engine.clock.now(), chance())
+        told(error, retry_at)
+        given = "" if shown is None or _seen(frame) else f',"input":{shown.text}'
+        unit = self._failed(frame, attempt, took, error, retry_at, given)
+        if given and shown is not None:
+            unit.blobs = shown.blobs
+        self._end(frame)
+        await self.face.commit(unit)
+        if retry_at is None:
+            error.__dict__["__dataflows_step__"] = (frame.key, attempt)
+            return 0
+        await self._pause(frame, "retry", retry_at)
+        return attempt + 1
 
     # --- one commit with the user's SQL ------------------------------------------------------------------
 
@@ -241,7 +278,7 @@ class StepVerbs(VerbBase):
                 head = self._head(frame, "transaction", attempt)
                 engine.began(live, frame, head, None)
                 begun = time.perf_counter()
-                info = StepInfo(live, frame.key, frame.name, attempt)
+                info = StepInfo(live.head.id, frame.key, frame.name, attempt)
                 current_step.set(info)
                 told = unobserved if engine.observer is None else engine.observer.attempt(live, frame, attempt)
                 try:

@@ -40,6 +40,7 @@ class Verbs(ABC):
         *,
         inputs: Mapping[str, Any] | None = None,
         after: After = (),
+        executor: str | None = None,
         **options: Any,
     ) -> Self:
         """Add a step that calls `fn`.
@@ -56,6 +57,7 @@ class Verbs(ABC):
             fn: any callable, blocking or async.
             inputs: explicit wiring by parameter: a node's name, ``df.ref("node.field")`` or ``df.value(3)``.
             after: nodes that come first although nothing of them is used.
+            executor: where `fn` runs, such as ``"process"``; see `Step.run`.
             options: `retry` (a Retry or a number), `timeout` (a duration), `on_error` (``"stop"``,
                 ``"continue"``, ``"goto:<node>"``), `when` (see below), `join` (``"all"``, ``"any"``, ``2``,
                 ``"2-of-3"``), `undo` (called to compensate when the run fails later) and `description`.
@@ -68,7 +70,10 @@ class Verbs(ABC):
         Raises:
             DefinitionError: the name is not text, `fn` cannot be called, or an option is unknown.
         """
-        return self._declare(make_node(name, "python", options, fn=_callable(name, fn), inputs=inputs, after=after))
+        config = _placed(name, executor)
+        return self._declare(
+            make_node(name, "python", options, fn=_callable(name, fn), inputs=inputs, after=after, config=config)
+        )
 
     code = step
 
@@ -82,6 +87,7 @@ class Verbs(ABC):
         key: Callable[[Any], Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         after: After = (),
+        executor: str | None = None,
         **options: Any,
     ) -> Self:
         """Call `fn` for every item of a collection, several at a time; the output is the list of results, in
@@ -97,9 +103,10 @@ class Verbs(ABC):
                 default.
             inputs: as in `step`.
             after: as in `step`.
+            executor: as in `step`.
             options: as in `step`; `retry`, `timeout` and `undo` count per item.
         """
-        config: dict[str, Any] = {} if concurrency is None else {"concurrency": concurrency}
+        config = _placed(name, executor) | ({} if concurrency is None else {"concurrency": concurrency})
         roles = {} if key is None else {"key": _callable(name, key, "key")}
         return self._declare(
             make_node(
@@ -328,6 +335,12 @@ def _callable(name: str, fn: Any, role: str = "the function") -> Callable[..., A
     if not callable(fn):
         raise DefinitionError(f"node {name!r}: {role} must be callable, not {fn!r}")
     return fn  # type: ignore[no-any-return]
+
+
+def _placed(name: str, executor: Any) -> dict[str, Any]:
+    if executor is not None and not isinstance(executor, str):
+        raise DefinitionError(f"node {name!r}: executor= is the name of one, such as 'process', not {executor!r}")
+    return {} if executor is None else {"executor": executor}
 
 
 def _names(name: str, given: Any, role: str) -> tuple[str, ...]:

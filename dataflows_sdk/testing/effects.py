@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from dataflows_sdk.engine.live import current_step
+from dataflows_sdk.core.current import current_step
 from dataflows_sdk.errors import DefinitionError
 
 VARIABLE = "DATAFLOWS_EFFECTS"

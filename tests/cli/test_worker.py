@@ -64,7 +64,9 @@ class Started:
         return self.process.wait(60)
 
     def children(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process(self.process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+        return [
+            child for child in psutil.Process(self.process.pid).children() if child.status() != psutil.STATUS_ZOMBIE
+        ]
 
 
 @pytest.fixture
