@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.core.redact import REDACTOR as REDACTOR
     from dataflows_sdk.core.redact import Redactor as Redactor
     from dataflows_sdk.core.redact import Secret as Secret
+    from dataflows_sdk.core.retention import Retention as Retention
     from dataflows_sdk.core.retry import NO_RETRY as NO_RETRY
     from dataflows_sdk.core.retry import Retry as Retry
     from dataflows_sdk.engine.definitions import Event as Event
@@ -100,6 +101,7 @@ _WHERE = {
     "REDACTOR": "core.redact",
     "Redactor": "core.redact",
     "Replay": "engine.replay",
+    "Retention": "core.retention",
     "Retry": "core.retry",
     "RetryAfter": "errors",
     "Run": "runs",
@@ -146,6 +148,7 @@ __all__ = [
     "NonRetryableError",
     "Redactor",
     "Replay",
+    "Retention",
     "Retry",
     "RetryAfter",
     "Run",
