@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataflows_sdk.approvals import Approvals
+    from dataflows_sdk.bulk import Bulk
     from dataflows_sdk.context import Context
+    from dataflows_sdk.doctor import Diagnosis
     from dataflows_sdk.engine.definitions import Catalog, Workflow
     from dataflows_sdk.engine.runner import Engine
     from dataflows_sdk.firing import Triggers
@@ -64,6 +66,27 @@ class Desks:
         from dataflows_sdk.approvals import Approvals
 
         return Approvals(self._whole)
+
+    @cached_property
+    def bulk(self) -> Bulk:
+        """Cancel, resume or try again all runs of a filter."""
+        from dataflows_sdk.bulk import Bulk
+
+        return Bulk(self._whole)
+
+    def doctor(self) -> Diagnosis:
+        """Look at the database: what is stuck, left behind, without code, growing, or out of reach, and what to do.
+
+        Nothing is changed, and no statement takes long, however many runs there are.
+
+        Raises:
+            StoreUnavailableError: PostgreSQL does not answer.
+        """
+        from dataflows_sdk.doctor import diagnose
+
+        whole = self._whole
+        own = self._catalog.names() if whole._works else None
+        return diagnose(whole._database, here=own, retention=whole._retention.shown)
 
     @cached_property
     def messages(self) -> Messages:

@@ -1,0 +1,1 @@
+-- Queues; the file of that part replaces this one.
