@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.sources import on_schedule as on_schedule
     from dataflows_sdk.flow.sources import on_service as on_service
     from dataflows_sdk.flow.sources import on_webhook as on_webhook
+    from dataflows_sdk.jobs.callback import Callback as Callback
     from dataflows_sdk.nodes.functions import function as function
     from dataflows_sdk.nodes.registry import Call as Call
     from dataflows_sdk.nodes.registry import node as node
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Call": "nodes.registry",
+    "Callback": "jobs.callback",
     "Cancelled": "errors",
     "Context": "context",
     "DataflowsError": "errors",
@@ -139,6 +141,7 @@ __all__ = [
     "NO_RETRY",
     "REDACTOR",
     "Call",
+    "Callback",
     "Cancelled",
     "Context",
     "DataflowsError",

@@ -32,6 +32,7 @@ from dataflows_sdk.engine.runner import Engine
 from dataflows_sdk.engine.starting import Started, start_run, start_runs
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.errors import DefinitionError, QueryError, RunNotFoundError
+from dataflows_sdk.jobs.work import JOB
 from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
@@ -153,6 +154,7 @@ class Context(Desks, Signals):
         try:
             system.sync(*database.prepare(vector=vector))
             self._catalog = Catalog(CATALOG)
+            self._catalog.add_own(JOB)
             self._redactor = redactor if redactor is not None else REDACTOR
             self._types = TYPES
             virtual = getattr(clock, "virtual", False)

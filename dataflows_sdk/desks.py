@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.builder import Flow
     from dataflows_sdk.flows import Flows, SavedFlow
     from dataflows_sdk.functions import Functions
+    from dataflows_sdk.jobs import Jobs
     from dataflows_sdk.keyvalues import KeyValues
     from dataflows_sdk.messages import Messages
     from dataflows_sdk.nodes.functions import FunctionVersion
@@ -66,6 +67,13 @@ class Desks:
         from dataflows_sdk.approvals import Approvals
 
         return Approvals(self._whole)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Background jobs: runs whose end is told to a URL."""
+        from dataflows_sdk.jobs import Jobs
+
+        return Jobs(self._whole)
 
     @cached_property
     def bulk(self) -> Bulk:

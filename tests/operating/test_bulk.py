@@ -61,7 +61,7 @@ def fresh() -> None:
 
 def ended(runs: list[df.Run]) -> None:
     for run in runs:
-        run.wait("20s")
+        run.wait("60s")
 
 
 def statuses(ctx: Context, workflow: str) -> dict[str, int]:

@@ -109,7 +109,7 @@ cross join lateral (
     select n.id, n.created_at from (
         select r.id, r.status, r.created_at from dataflows.run r where r.workflow = w.name
         order by r.id desc limit $2::int
-    ) n where n.status in ('queued', 'sleeping', 'waiting')
+    ) n where n.status in ('queued', 'running', 'sleeping', 'waiting')
 ) o
 group by w.name order by w.name;
 
