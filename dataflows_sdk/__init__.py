@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.core.redact import REDACTOR as REDACTOR
     from dataflows_sdk.core.redact import Redactor as Redactor
     from dataflows_sdk.core.redact import Secret as Secret
+    from dataflows_sdk.core.retention import Retention as Retention
     from dataflows_sdk.core.retry import NO_RETRY as NO_RETRY
     from dataflows_sdk.core.retry import Retry as Retry
     from dataflows_sdk.engine.definitions import Event as Event
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.sources import on_schedule as on_schedule
     from dataflows_sdk.flow.sources import on_service as on_service
     from dataflows_sdk.flow.sources import on_webhook as on_webhook
+    from dataflows_sdk.jobs.callback import Callback as Callback
     from dataflows_sdk.logs import ContextFilter as ContextFilter
     from dataflows_sdk.logs import JsonFormatter as JsonFormatter
     from dataflows_sdk.logs import configure_logging as configure_logging
@@ -101,6 +103,7 @@ _WHERE = {
     "Debounce": "options",
     "StartOptions": "options",
     "Call": "nodes.registry",
+    "Callback": "jobs.callback",
     "Cancelled": "errors",
     "Context": "context",
     "ContextFilter": "logs",
@@ -115,6 +118,7 @@ _WHERE = {
     "REDACTOR": "core.redact",
     "Redactor": "core.redact",
     "Replay": "engine.replay",
+    "Retention": "core.retention",
     "Retry": "core.retry",
     "RetryAfter": "errors",
     "Run": "runs",
@@ -156,6 +160,7 @@ __all__ = [
     "REDACTOR",
     "Batch",
     "Call",
+    "Callback",
     "Cancelled",
     "Context",
     "ContextFilter",
@@ -168,6 +173,7 @@ __all__ = [
     "NonRetryableError",
     "Redactor",
     "Replay",
+    "Retention",
     "Retry",
     "RetryAfter",
     "Run",

@@ -22,6 +22,7 @@ from dataflows_sdk.core.codec_view import LenientReader
 from dataflows_sdk.core.durations import Duration, Instant, parse_duration, parse_instant
 from dataflows_sdk.core.ids import parse_id
 from dataflows_sdk.core.redact import REDACTOR, Redactor
+from dataflows_sdk.core.retention import Retention
 from dataflows_sdk.desks import Desks, weakly
 from dataflows_sdk.engine import claims
 from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
@@ -32,6 +33,7 @@ from dataflows_sdk.engine.runner import Engine
 from dataflows_sdk.engine.values import Values
 from dataflows_sdk.errors import DefinitionError, QueryError, RunNotFoundError
 from dataflows_sdk.executors.registry import Executors
+from dataflows_sdk.jobs.work import JOB
 from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
@@ -39,7 +41,7 @@ from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.telemetry import Telemetry, observing
 from dataflows_sdk.worker.executor import Executor
-from dataflows_sdk.worker.retention import Retention
+from dataflows_sdk.worker.retention import Keeper
 from dataflows_sdk.workers import Works
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def connect(
     concurrency: int = 2000,
     threads: int = 256,
     max_crashes: int = 5,
-    retention: Duration | None = "365d",
+    retention: Retention | Duration | None = "365d",
     vector: bool | None = None,
     clock: Clock | None = None,
     redactor: Redactor | None = None,
@@ -83,7 +85,8 @@ def connect(
         concurrency: runs in memory at once; more are queued.
         threads: ``def`` workflows and blocking steps at once.
         max_crashes: a run that took its process down so often without progress is quarantined.
-        retention: finished runs older than this are deleted, and that is logged; None keeps them for ever.
+        retention: finished runs older than this are deleted, and that is logged; None keeps them for ever. Or a
+            `Retention`, which says it by age, size and workflow.
         vector: True to insist on the extension `vector`.
         clock: another clock, for tests.
         redactor: which secrets to mask; by default the process-wide one.
@@ -121,7 +124,7 @@ def connect(
             concurrency=concurrency,
             threads=threads,
             max_crashes=max_crashes,
-            retention=None if retention is None else parse_duration(retention),
+            retention=Retention.of(retention),
             vector=vector,
             clock=clock,
             redactor=redactor,
@@ -156,7 +159,7 @@ class Context(Starts, Works, Desks, Signals):
         concurrency: int,
         threads: int,
         max_crashes: int,
-        retention: timedelta | None,
+        retention: Retention | None,
         vector: bool | None,
         clock: Clock | None,
         redactor: Redactor | None,
@@ -173,6 +176,7 @@ class Context(Starts, Works, Desks, Signals):
         try:
             system.sync(*database.prepare(vector=vector))
             self._catalog = Catalog(CATALOG)
+            self._catalog.add_own(JOB)
             self._redactor = redactor if redactor is not None else REDACTOR
             self._types = TYPES
             virtual = getattr(clock, "virtual", False)
@@ -204,7 +208,7 @@ class Context(Starts, Works, Desks, Signals):
         self._executor = Executor(self._engine, lease=lease)
         if work:
             self._executor.start()
-        self._retention = Retention(database, retention, self._engine)
+        self._retention = Keeper(database, retention, self._engine)
         self._retention.start(work)
         self._lookout = Lookout(self)
         if work and triggers:
@@ -336,6 +340,11 @@ class Context(Starts, Works, Desks, Signals):
 
     # --- retention ---------------------------------------------------------------------------------------
 
+    @property
+    def retention(self) -> Keeper:
+        """The policy by which old runs go: `preview` what it would delete, `apply` it now."""
+        return self._retention
+
     def purge(self, before: Instant | Duration, *, workflow: str | None = None, dry_run: bool = False) -> int:
         """Delete finished runs that ended before an instant (or a duration ago); gives how many.
 
@@ -434,7 +443,7 @@ class Context(Starts, Works, Desks, Signals):
 def _close(
     engine: Engine,
     executor: Executor,
-    retention: Retention,
+    retention: Keeper,
     lookout: Lookout,
     closing: list[Callable[[], None]],
     database: Database,

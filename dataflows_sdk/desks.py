@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataflows_sdk.approvals import Approvals
+    from dataflows_sdk.bulk import Bulk
     from dataflows_sdk.context import Context
+    from dataflows_sdk.doctor import Diagnosis
     from dataflows_sdk.engine.definitions import Catalog, Workflow
     from dataflows_sdk.engine.runner import Engine
     from dataflows_sdk.firing import Triggers
     from dataflows_sdk.flow.builder import Flow
     from dataflows_sdk.flows import Flows, SavedFlow
     from dataflows_sdk.functions import Functions
+    from dataflows_sdk.jobs import Jobs
     from dataflows_sdk.keyvalues import KeyValues
     from dataflows_sdk.messages import Messages
     from dataflows_sdk.nodes.functions import FunctionVersion
@@ -65,6 +68,34 @@ class Desks:
         from dataflows_sdk.approvals import Approvals
 
         return Approvals(self._whole)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Background jobs: runs whose end is told to a URL."""
+        from dataflows_sdk.jobs import Jobs
+
+        return Jobs(self._whole)
+
+    @cached_property
+    def bulk(self) -> Bulk:
+        """Cancel, resume or try again all runs of a filter."""
+        from dataflows_sdk.bulk import Bulk
+
+        return Bulk(self._whole)
+
+    def doctor(self) -> Diagnosis:
+        """Look at the database: what is stuck, left behind, without code, growing, or out of reach, and what to do.
+
+        Nothing is changed, and no statement takes long, however many runs there are.
+
+        Raises:
+            StoreUnavailableError: PostgreSQL does not answer.
+        """
+        from dataflows_sdk.doctor import diagnose
+
+        whole = self._whole
+        own = self._catalog.names() if whole._works else None
+        return diagnose(whole._database, here=own, retention=whole._retention.shown)
 
     @cached_property
     def messages(self) -> Messages:

@@ -11,9 +11,10 @@ from dataflows_sdk.cli import screen
 from dataflows_sdk.cli.place import Place, database_options, json_option
 
 if TYPE_CHECKING:
-    from dataflows_sdk.cli.checks import Report
+    from dataflows_sdk.doctor import Diagnosis
 
-_MARKS = {"ok": ("✓", "green"), "note": ("·", "dim"), "warning": ("!", "yellow"), "problem": ("✗", "bold red")}
+_STYLES = {"ok": "green", "note": "dim", "warning": "yellow", "problem": "bold red"}
+_TITLES = {"problem": "problems", "warning": "warnings", "note": "notes", "ok": "well"}
 
 
 @click.command()
@@ -31,8 +32,8 @@ _MARKS = {"ok": ("✓", "green"), "note": ("·", "dim"), "warning": ("!", "yello
 def doctor(run_id: str | None, modules: tuple[str, ...], as_json: bool, place: Place) -> None:
     """Look at the installation, the database and the runs; or at one RUN: why is it not over?
 
-    The exit code is 1 when something does not work (marked ✗). Runs that wait for help (!) are no such problem.
-    Nothing is changed by looking.
+    The exit code says the worst: 2 something does not work (✗), 1 a person should do something (!), 0 neither. Nothing
+    is changed by looking.
     """
     if run_id is not None:
         _explain(run_id, as_json, place)
@@ -40,13 +41,12 @@ def doctor(run_id: str | None, modules: tuple[str, ...], as_json: bool, place: P
     from dataflows_sdk.cli.checks import examine
 
     known = _known(modules)
-    report = examine(place, known)
+    found = examine(place, known)
     if as_json:
-        screen.print_json(report.to_json())
+        screen.print_json(found.to_json())
     else:
-        _print(report)
-    if report.problems:
-        sys.exit(1)
+        _print(found)
+    sys.exit(found.exit_code)
 
 
 def _known(modules: tuple[str, ...]) -> set[str] | None:
@@ -57,30 +57,31 @@ def _known(modules: tuple[str, ...]) -> set[str] | None:
     return {workflow.name for module in modules for workflow in workflows_of(load_module(module))}
 
 
-def _print(report: Report) -> None:
+def _print(diagnosis: Diagnosis) -> None:
     from rich.table import Table
 
+    from dataflows_sdk.doctor.findings import MARKS
+
     console = screen.console()
-    width = max(len(finding.name) for _, found in report.chapters() for finding in found)
-    for number, (chapter, found) in enumerate(report.chapters()):
+    width = max(len(finding.code) for finding in diagnosis)
+    for number, (severity, found) in enumerate(diagnosis.groups()):
         if number:
             console.print()
-        console.print(f"[bold]{chapter}[/]")
+        console.print(f"[bold]{_TITLES[severity]}[/]")
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, min_width=width)
         table.add_column(overflow="fold")
+        style = _STYLES[severity]
         for finding in found:
-            mark, style = _MARKS[finding.grade]
-            text = screen.plain(finding.text, style if finding.grade in ("warning", "problem") else "")
-            if finding.action:
-                text.append_text(screen.plain(f"\n→ {finding.action}", "dim"))
-            table.add_row(screen.plain(mark, style), finding.name, text)
+            text = screen.plain(f"{finding.subject}: ", "bold")
+            text.append_text(screen.plain(finding.message, style if severity in ("warning", "problem") else ""))
+            if finding.advice:
+                text.append_text(screen.plain(f"\n→ {finding.advice}", "dim"))
+            table.add_row(screen.plain(MARKS[severity], style), finding.code, text)
         console.print(table)
-    if report.problems:
-        console.print(
-            f"\n{report.problems} thing{'s do' if report.problems > 1 else ' does'} not work", style="bold red"
-        )
+    if problems := len(diagnosis.of("problem")):
+        console.print(f"\n{problems} thing{'s do' if problems > 1 else ' does'} not work", style="bold red")
 
 
 def _explain(run_id: str, as_json: bool, place: Place) -> None:

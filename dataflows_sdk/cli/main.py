@@ -1,7 +1,8 @@
 """The entry point of ``dataflows``: the commands, and how they end.
 
-Exit codes: 0 it worked; 1 it did not (an error of dataflows, a run without a result, a problem that ``doctor``
-found); 2 the command line is wrong; 130 interrupted with Ctrl-C; 141 nobody reads the output any more.
+Exit codes: 0 it worked; 1 it did not (an error of dataflows, a run without a result); 2 the command line is wrong;
+130 interrupted with Ctrl-C; 141 nobody reads the output any more. Those of ``doctor`` say the worst that it found: 0, 1
+for warnings, 2 for problems.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 
+from dataflows_sdk.cli.bulk import cancel, resume, retry
 from dataflows_sdk.cli.demo import demo
 from dataflows_sdk.cli.doctor import doctor
 from dataflows_sdk.cli.run import run
@@ -87,7 +89,7 @@ def cli(log_json: bool) -> None:
         configure_logging(json=True)
 
 
-for _command in (demo, run, worker, runs, show, tail, doctor):
+for _command in (demo, run, worker, runs, show, tail, cancel, resume, retry, doctor):
     cli.add_command(_command)
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.durations import format_duration
+from dataflows_sdk.core.sizes import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,12 +123,7 @@ def took(seconds: float | None) -> str:
 
 def size(count: int) -> str:
     """Bytes for people: ``"16 kB"``."""
-    number = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
+    return format_size(count)
 
 
 def one_line(value: Any, limit: int = 80) -> str:

@@ -223,7 +223,7 @@ async def claim_one(engine: Engine, run: UUID, statuses: Sequence[str]) -> bool:
     (rows,) = await engine.reader.query(
         (
             "claim_one",
-            [wire.instant(engine.stamp()), engine.worker_id.bytes, run.bytes, wire.texts(statuses)],
+            [wire.instant(engine.stamp()), engine.worker_id.bytes, run.bytes, wire.texts(statuses), b"\0"],
         )
     )
     if rows:
@@ -241,6 +241,7 @@ async def cancel_without_code(engine: Engine, run: UUID) -> None:
                 engine.worker_id.bytes,
                 run.bytes,
                 wire.texts(("queued", "sleeping", "waiting", "quarantined")),
+                b"\1",
             ],
         )
     )

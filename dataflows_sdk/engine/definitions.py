@@ -311,6 +311,7 @@ class Catalog:
         self._current: dict[str, Workflow] = {}
         self._versions: dict[tuple[str, str], Workflow] = {}
         self._listeners: list[Callable[[], None]] = []
+        self._own: dict[str, Workflow] = {}
         self._added = 0
 
     @property
@@ -334,6 +335,10 @@ class Catalog:
         for listener in listeners:
             listener()
 
+    def add_own(self, workflow: Workflow) -> None:
+        """A workflow of the library itself: who takes on any runs takes on those of it, and nobody sees it."""
+        self._own[workflow.name] = workflow
+
     def remember(self, workflow: Workflow) -> None:
         """Keep an older version, for runs that began with it."""
         with self._lock:
@@ -344,14 +349,16 @@ class Catalog:
         with self._lock:
             found = self._current.get(name) if version is None else self._versions.get((name, version))
         if found is None and self._parent is not None:
-            return self._parent.get(name, version)
+            found = self._parent.get(name, version)
+        if found is None and (own := self._own.get(name)) is not None and version in (None, own.version):
+            return own
         return found
 
     def require(self, name: str) -> Workflow:
         """The workflow of a name, or WorkflowNotFoundError which says how to bring it."""
         found = self.get(name)
         if found is None:
-            known = ", ".join(sorted(self.names())) or "none"
+            known = ", ".join(each.name for each in self) or "none"
             raise WorkflowNotFoundError(
                 f"this process has no workflow {name!r} (it has: {known}); import the module that defines it, "
                 "or run the cell, or register the flow with ctx.register(flow)"
@@ -367,7 +374,8 @@ class Catalog:
     def names(self) -> set[str]:
         with self._lock:
             names = set(self._current)
-        return names | (self._parent.names() if self._parent is not None else set())
+        names |= self._parent.names() if self._parent is not None else set()
+        return names | set(self._own) if names else names
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call *listener* when a workflow is added here or in the parent."""
@@ -384,7 +392,8 @@ class Catalog:
             self._parent.unlisten(listener)
 
     def __iter__(self) -> Iterator[Workflow]:
-        return iter([w for name in sorted(self.names()) if (w := self.get(name)) is not None])
+        names = sorted(self.names() - set(self._own))
+        return iter([w for name in names if (w := self.get(name)) is not None])
 
 
 def _same_place(one: Workflow, other: Workflow) -> bool:

@@ -34,6 +34,20 @@ def fork_run(
     return new, outcome
 
 
+def fork_within(
+    engine: Engine,
+    database: Database,
+    connection: Connection,
+    run: Any,
+    at: Sequence[str | int | None],
+    workflow: Workflow,
+) -> UUID:
+    """Fork *run* in the transaction that is open on *connection*; the new run is queued for whoever knows its code."""
+    new = new_uuid()
+    _fork(engine, database, connection, run, at, {}, workflow, new, None, None, [])
+    return new
+
+
 def _fork(
     engine: Engine,
     database: Database,

@@ -38,7 +38,7 @@ from dataflows_sdk.nodes.registry import Call, Config
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ActionHttp", "call_http"]
+__all__ = ["ActionHttp", "call_http", "is_final"]
 
 _MAX_REDIRECTS = 5
 _EXCERPT = 2_000
@@ -213,7 +213,7 @@ async def call_http(config: ActionHttp, call: Call) -> dict[str, Any]:
         async with aclosing(await _send(client, request, config, what)) as response:
             return await _answer(response, config, what)
     except EgressDeniedError as error:
-        if not _is_final(error.__cause__):
+        if not is_final(error.__cause__):
             raise ConnectionError(f"{what}: {error}") from error
         raise
     except httpx.TimeoutException as error:
@@ -230,7 +230,7 @@ def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _is_final(cause: BaseException | None) -> bool:
+def is_final(cause: BaseException | None) -> bool:
     """Whether a name that was not resolved will not be by asking again."""
     import socket
 

@@ -233,20 +233,20 @@ def findings(invoke: Invoke, *arguments: str, exit_code: int = 0) -> dict[str, d
     assert result.exit_code == exit_code, result.output
     found = document(result.stdout)
     assert found["healthy"] is (exit_code == 0)
-    return {finding["name"]: finding for chapter in found.values() if isinstance(chapter, list) for finding in chapter}
+    return {finding["code"]: finding for finding in found["findings"]}
 
 
 def test_doctor_on_a_good_database(invoke: Invoke, hello_run: Any) -> None:
     found = findings(invoke)
-    assert found["python"]["grade"] == "ok"
-    assert found["schema"]["grade"] == "ok"
-    assert found["runs"]["text"] == "1 succeeded"
-    assert found["worker"]["text"].endswith("alive")
+    assert found["python"]["severity"] == "ok"
+    assert found["schema"]["severity"] == "ok"
+    assert found["runs"]["message"] == "1 succeeded"
+    assert found["worker"]["message"].endswith("alive")
     assert "stuck" not in found
-    assert found["engine node"]["grade"] in ("ok", "note")
+    assert found["engine"]["severity"] in ("ok", "note")
     text = invoke("doctor").stdout
-    assert "installation" in text
-    assert "PostgreSQL 18" in text
+    assert "well" in text
+    assert "version 18" in text
 
 
 def test_doctor_names_a_program_that_is_missing(
@@ -257,10 +257,10 @@ def test_doctor_names_a_program_that_is_missing(
     monkeypatch.setattr(engines.shutil, "which", lambda *_args, **_options: None)
     engines.require.cache_clear()
     try:
-        found = findings(invoke)["engine node"]
+        found = findings(invoke)["engine"]
     finally:
         engines.require.cache_clear()
-    assert (found["grade"], "nodejs.org" in found["action"]) == ("note", True)
+    assert (found["severity"], "nodejs.org" in found["advice"]) == ("note", True)
 
 
 def test_doctor_finds_what_needs_help(invoke: Invoke, ctx: Context, database_url: str, bad_run: Any) -> None:
@@ -273,12 +273,17 @@ def test_doctor_finds_what_needs_help(invoke: Invoke, ctx: Context, database_url
         connection.execute(change, ("running", "0190d8f5-6c2e-7b3a-9f10-3c5d2e1a4b77", None, lost.id))
         connection.execute(change, ("queued", None, "2020-01-01", late.id))
         connection.execute(change, ("quarantined", None, None, odd.id))
-    found = findings(invoke)
-    assert lost.id in found["stuck"]["text"]
-    assert late.id in found["overdue"]["text"]
-    assert found["quarantined"]["text"].startswith("1 of waits")
-    assert found["failed"]["text"].startswith("1 of bad")
-    assert all(found[name]["action"] for name in ("stuck", "overdue", "quarantined", "failed"))
+    found = findings(invoke, exit_code=2)
+    assert lost.id in found["stuck"]["message"]
+    assert found["stuck"]["severity"] == "problem"
+    assert late.id in found["overdue"]["message"]
+    assert found["quarantined"]["message"].startswith("1 of waits")
+    assert found["failed"]["message"].startswith("1 of bad")
+    assert all(found[name]["advice"] for name in ("stuck", "overdue", "quarantined", "failed"))
+    shown = invoke("doctor").stdout.splitlines()
+    assert (shown[0], shown[-1]) == ("problems", "1 thing does not work")
+    ours = [line for line in shown if line in ("problems", "warnings", "notes", "well")]
+    assert ours == ["problems", "warnings", "notes", "well"]
 
 
 def test_doctor_names_unknown_workflows(
@@ -291,16 +296,16 @@ def test_doctor_names_unknown_workflows(
         "import dataflows_sdk as df\nf = df.flow('waits').step('a', lambda: 1)\n"
     )
     monkeypatch.syspath_prepend(str(folder))
-    assert "waits" in findings(invoke, "-m", "others_for_doctor")["unknown"]["text"]
+    assert "waits" in findings(invoke, "-m", "others_for_doctor", exit_code=1)["unknown"]["message"]
     assert "unknown" not in findings(invoke, "-m", "ours_for_doctor")
 
 
 def test_doctor_sees_a_newer_schema(invoke: Invoke, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("insert into dataflows.migration (number, name, checksum) values (999, 'later', 'x')")
-    found = findings(invoke, exit_code=1)
-    assert found["schema"]["grade"] == "problem"
-    assert "newer than this library" in found["schema"]["text"]
+    found = findings(invoke, exit_code=2)
+    assert found["schema"]["severity"] == "problem"
+    assert "newer than this library" in found["schema"]["message"]
     assert "do" in invoke("doctor").stdout.splitlines()[-1]
     assert invoke("runs").exit_code == 1
 
@@ -308,7 +313,7 @@ def test_doctor_sees_a_newer_schema(invoke: Invoke, database_url: str) -> None:
 def test_doctor_changes_nothing_in_an_empty_database(invoke: Invoke, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("drop schema dataflows cascade")
-        assert findings(invoke)["schema"]["text"] == "not there yet"
+        assert findings(invoke)["schema"]["message"] == "not there yet"
         assert connection.execute("select to_regnamespace('dataflows')").fetchone() == (None,)
 
 
@@ -336,16 +341,17 @@ def test_doctor_on_a_bare_machine(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (database,) = document(done.stdout)["database"]
-    assert (database["grade"], database["text"]) == ("note", "none in .dataflows yet")
+    (database,) = [each for each in document(done.stdout)["findings"] if each["code"] == "database"]
+    assert (database["severity"], database["message"]) == ("note", "none in .dataflows yet")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_doctor_with_a_dead_server(tmp_path: Path, invoke: Invoke) -> None:
     result = invoke("doctor", "--url", f"postgresql://nobody@/none?host={tmp_path}&port=1", "--json")
-    assert result.exit_code == 1
-    (problem,) = document(result.stdout)["database"]
-    assert "does not answer" in problem["text"]
+    assert result.exit_code == 2
+    problem = document(result.stdout)["findings"][0]
+    assert (problem["code"], problem["severity"]) == ("unreachable", "problem")
+    assert "does not answer" in problem["message"]
 
 
 # --- the terminal -----------------------------------------------------------------------------------------

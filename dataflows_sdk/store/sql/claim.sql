@@ -423,11 +423,12 @@ from queued q
 returning run;
 
 -- name: claim_one
--- $1 now $2 worker $3 run $4 status[] that may be claimed
--- One named run: a cancel without code, a resume by hand.
+-- $1 now $2 worker $3 run $4 status[] that may be claimed $5 whether also from a queue with limits
+-- One named run: a cancel without code, a fork that begins where it was made.
 with one as (
     select r.id, r.status as was from dataflows.run r
     where r.id = $3::uuid and r.status = any($4::text[])
+      and ($5::bool or not exists (select 1 from dataflows.queue q where q.name in ('*', r.queue)))
     for update
 ), claimed as (
     update dataflows.run r

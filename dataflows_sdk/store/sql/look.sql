@@ -77,23 +77,3 @@ from dataflows.worker w order by w.started_at;
 
 -- name: counts
 select status, count(*) from dataflows.run group by status;
-
--- name: counts_by_workflow
-select workflow, status, count(*), min(created_at) from dataflows.run
-where status not in ('succeeded', 'cancelled') group by workflow, status order by workflow, status;
-
--- name: sizes
-select c.relname, pg_total_relation_size(c.oid), c.reltuples::bigint
-from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname = 'dataflows' and c.relkind = 'r' order by 2 desc;
-
--- name: stuck
--- Runs marked running whose owner is gone.
-select r.id, r.workflow, w.heartbeat_at from dataflows.run r left join dataflows.worker w on w.id = r.owner
-where r.status = 'running' and (w.id is null or w.heartbeat_at + w.lease < now()) limit 100;
-
--- name: overdue
--- Runs that should have been claimed and were not.
-select r.id, r.workflow, r.status, r.wake_at from dataflows.run r
-where r.status in ('queued', 'sleeping', 'waiting') and r.wake_at < now() - interval '10 seconds'
-order by r.wake_at limit 100;

@@ -1,0 +1,1 @@
+-- Published workflows; the file of that part replaces this one.
