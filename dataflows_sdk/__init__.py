@@ -25,6 +25,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention
     flows, firing flows that are saved with their versions, and their triggers at work (with approvals, lookout)
+    publishing    workflows of a notebook for workers, as signed text
     runs, context what users hold in their hands (with arguments, past, signals)
     cli, testing  the command line; the kit for tests
 
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.schema import document_schema as document_schema
     from dataflows_sdk.nodes.services import Services as Services
     from dataflows_sdk.nodes.standard import NODE_TYPES as NODE_TYPES
+    from dataflows_sdk.publishing.module import export_module as export_module
     from dataflows_sdk.runs import Run as Run
     from dataflows_sdk.runs import Runs as Runs
 
@@ -119,6 +121,7 @@ _WHERE = {
     "define_workflow": "engine.definitions",
     "document_schema": "nodes.schema",
     "errors": "errors:",
+    "export_module": "publishing.module",
     "function": "nodes.functions",
     "node": "nodes.registry",
     "on_event": "flow.sources",
@@ -165,6 +168,7 @@ __all__ = [
     "define_workflow",
     "document_schema",
     "errors",
+    "export_module",
     "flow",
     "function",
     "node",

@@ -62,6 +62,8 @@ def connect(
     always_replay: bool = False,
     services: Services | None = None,
     triggers: bool = True,
+    key: str | Sequence[str] | None = None,
+    published: bool = False,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -82,8 +84,12 @@ def connect(
         always_replay: rebuild every run from its journal after every step, for tests.
         services: what the nodes of flows may reach: mail, addresses, environment variables.
         triggers: whether this process, if it works, also looks after schedules and emitted events.
+        key: signs and verifies published workflows; several, separated by commas: the first signs. By default that of
+            the environment variable ``DATAFLOWS_KEY``, else with an embedded database a file beside it.
+        published: take up the workflows that are published in the database, now and later, if a key verifies them.
 
     Raises:
+        SigningKeyError: *key* is no good, or there is none and *published* wants one.
         StoreUnavailableError: nobody answers at *url*.
         StoreVersionError, StoreExtensionError, SchemaVersionError: the database does not fit.
         EmbeddedServerError: the embedded PostgreSQL cannot run here.
@@ -112,6 +118,8 @@ def connect(
             always_replay=always_replay,
             services=services,
             triggers=triggers,
+            key=key,
+            published=published,
         )
     except BaseException:
         if server is not None:
@@ -144,9 +152,12 @@ class Context(Desks, Signals):
         always_replay: bool,
         services: Services | None,
         triggers: bool,
+        key: str | Sequence[str] | None,
+        published: bool,
     ) -> None:
         self._server = server
         self._database = database
+        self._key = key
         system = SystemClock()
         try:
             system.sync(*database.prepare(vector=vector))
@@ -200,6 +211,14 @@ class Context(Desks, Signals):
             database,
             server,
         )
+        if key is not None or published:
+            try:
+                self._publishing.keys()
+                if published:
+                    self._publishing.follow()
+            except BaseException:
+                self._finalizer()
+                raise
 
     # --- starting ----------------------------------------------------------------------------------------
 
