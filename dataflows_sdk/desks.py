@@ -161,6 +161,10 @@ class Desks:
         """
         return self._publishing.everything() if name is None else self._publishing.get(name)
 
+    def _published_as(self, name: str) -> tuple[str, ...]:
+        """How a name stands among what is published, for people."""
+        return tuple(f"it is published: {each!r}" for each in self._publishing.everything(name))
+
     def load_published(self, *, follow: bool = False) -> list[Published]:
         """Take up what is published, as far as the keys of this context verify it, and go on with runs of it.
 

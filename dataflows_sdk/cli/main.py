@@ -14,6 +14,7 @@ import click
 
 from dataflows_sdk.cli.demo import demo
 from dataflows_sdk.cli.doctor import doctor
+from dataflows_sdk.cli.key import key
 from dataflows_sdk.cli.run import run
 from dataflows_sdk.cli.runs import runs
 from dataflows_sdk.cli.screen import fail
@@ -75,7 +76,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, run, runs, show, tail, doctor):
+for _command in (demo, run, runs, show, tail, doctor, key):
     cli.add_command(_command)
 
 

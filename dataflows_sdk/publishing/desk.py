@@ -62,7 +62,7 @@ class Published:
     problem: str | None
 
     def __repr__(self) -> str:
-        standing = "taken back" if self.revoked else "verified" if self.verified else "NOT VERIFIED"
+        standing = "NOT VERIFIED" if not self.verified else "taken back" if self.revoked else "verified"
         more = f": {self.problem}" if self.problem else ""
         return (
             f"<published {self.kind} {self.name!r} version {self.version} by {self.created_by} "
@@ -186,11 +186,11 @@ class Publishing:
 
     # --- looking -------------------------------------------------------------------------------------------
 
-    def everything(self) -> list[Published]:
-        """Everything that stands in the table, believed or not."""
+    def everything(self, name: str | None = None) -> list[Published]:
+        """What stands in the table, of all names or of one, believed or not."""
         with contextlib.suppress(SigningKeyError):
             self.keys()
-        return [self._shown(each, self._keys) for each in self._rows(None)]
+        return [self._shown(each, self._keys) for each in self._rows(name)]
 
     def get(self, name: str) -> Published:
         """One of them.
@@ -198,7 +198,7 @@ class Publishing:
         Raises:
             PublishedCodeError: nothing was published under that name.
         """
-        found = [each for each in self.everything() if each.name == name]
+        found = self.everything(name)
         if not found:
             raise _unknown(name)
         return found[0]

@@ -134,9 +134,11 @@ class _Writer:
             return self._call(ZoneInfo, value.key)
         if isinstance(value, timezone):
             return f"{self._refer(timezone)}({self.write(value.utcoffset(None), inside)})"
-        zone = "" if value.tzinfo is None else f".replace(tzinfo={self.write(value.tzinfo, inside)})"
-        plain = value.replace(tzinfo=None)
-        return f"{self._refer(type(value))}.fromisoformat({plain.isoformat()!r}){zone}"
+        more = [] if value.tzinfo is None else [f"tzinfo={self.write(value.tzinfo, inside)}"]
+        more += ["fold=1"] if value.fold else []
+        plain = value.replace(tzinfo=None, fold=0)
+        made = f"{self._refer(type(value))}.fromisoformat({plain.isoformat()!r})"
+        return f"{made}.replace({', '.join(more)})" if more else made
 
     def _type(self, value: Any, inside: tuple[int, ...]) -> str | None:
         """``list[str]``, ``int | None``, ``Literal["a"]``."""
@@ -181,8 +183,8 @@ def _brackets(before: str, items: list[str], after: str) -> str:
 
 
 def _indented(text: str) -> str:
-    # a text of several lines is a literal in pieces or brackets of ours: no line of it is inside of a string
-    return text if "\n" not in text else (f"({text})" if text[0] in "'\"" else text).replace("\n", "\n    ")
+    # no line of it begins inside of a literal: line ends are escaped there
+    return text.replace("\n", "\n    ")
 
 
 def _implied(pattern: re.Pattern[Any]) -> int:

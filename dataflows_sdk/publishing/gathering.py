@@ -115,7 +115,8 @@ class Gathering:
             self._need(own, fn, place)
             self._finish()
             return own
-        name = self.free(wish if own == "<lambda>" or not own.isidentifier() else own, fn)
+        # a name that no code of the notebook uses for something else
+        name = self.free(f"{wish}_node" if own == "<lambda>" or not own.isidentifier() else own, fn)
         self._need(name, fn, place)
         self._finish()
         return name
@@ -359,7 +360,7 @@ def _short(value: Any) -> str:
 
 def _hint(name: str, namespace: Mapping[str, Any]) -> str:
     close = near_misses(name, [each for each in namespace if not each.startswith("_")])
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; {close}" if close else ""
 
 
 def _same(one: Any, other: Any) -> bool:
