@@ -19,7 +19,7 @@ from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.definitions import Workflow, describe
 from dataflows_sdk.errors import PublishedCodeError, SigningKeyError, StoreError
 from dataflows_sdk.publishing.keys import HOW, Keyring, find_keyring
-from dataflows_sdk.publishing.loading import check_requirements, load
+from dataflows_sdk.publishing.loading import check_requirements, children_of, load
 from dataflows_sdk.publishing.module import home_of_workflow, module_text
 from dataflows_sdk.publishing.signing import Publication
 
@@ -84,6 +84,8 @@ class Publishing:
         self._keys: Keyring | None = None
         self._lock = threading.RLock()
         self._loaded: dict[str, tuple[Publication, Workflow]] = {}
+        #: per name, what came along in its module
+        self._children: dict[str, list[Workflow]] = {}
         #: per name, the newest that was ever verified here
         self._newest: dict[str, Publication] = {}
         self._told: dict[str, str] = {}
@@ -274,6 +276,12 @@ class Publishing:
         context._catalog.add(workflow)
         context._engine.values.see(workflow.fn)
         self._loaded[row.name] = (row, workflow)
+        self._drop_children(row.name)
+        for child in children_of(workflow):
+            if context._catalog.get(child.name) is None:
+                context._catalog.add(child)
+                context._engine.values.see(child.fn)
+                self._children.setdefault(row.name, []).append(child)
         self._told.pop(row.name, None)
         log.info("took up workflow %r version %s, published by %s at %s", row.name, row.version, row.created_by,
                  row.created_at)  # fmt: skip
@@ -282,6 +290,12 @@ class Publishing:
         known = self._loaded.pop(name, None)
         if known is not None:
             self._whole._catalog.forget(known[1])
+
+        self._drop_children(name)
+
+    def _drop_children(self, name: str) -> None:
+        for child in self._children.pop(name, ()):
+            self._whole._catalog.forget(child)
 
     def _old(self, row: Publication) -> str | None:
         """Whether somebody put an earlier row back: it is signed as well as the one that replaced it."""
@@ -297,6 +311,8 @@ class Publishing:
         """Whether this process has code of its own for the name, which goes first."""
         found = self._whole._catalog.get(name)
         if found is None or (name in self._loaded and self._loaded[name][1] is found):
+            return None
+        if any(found is child for children in self._children.values() for child in children):
             return None
         return f"this process has a workflow of this name of its own, {'.'.join(found.origin)}"
 

@@ -19,7 +19,7 @@ from dataflows_sdk.engine.definitions import COLLECTING, Catalog, Workflow
 from dataflows_sdk.errors import PublishedCodeError, PublishError
 from dataflows_sdk.publishing.signing import Publication
 
-__all__ = ["PACKAGE", "check_requirements", "load", "load_text", "misfit"]
+__all__ = ["PACKAGE", "check_requirements", "children_of", "load", "load_text", "misfit"]
 
 PACKAGE = "dataflows_published"
 
@@ -92,6 +92,28 @@ def load(publication: Publication) -> Workflow:
     # notebook's, whose runs have it.
     found.version = publication.version
     return found
+
+
+def children_of(workflow: Workflow) -> list[Workflow]:
+    """The other workflows and flows that came along in its module, for whose runs somebody has to care, too."""
+    from dataflows_sdk.engine.dag import flow_workflow
+    from dataflows_sdk.flow.builder import Flow
+
+    found: dict[str, Workflow] = {}
+    pending = list((workflow.scope or {}).values())
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, Flow):
+            pending += each.bindings.values()
+            each = flow_workflow(each)
+            each.scope = workflow.scope
+        if isinstance(each, Workflow) and each.scope is workflow.scope and each.name != workflow.name:
+            found.setdefault(each.name, each)
+    return list(found.values())
 
 
 def load_text(name: str, text: str, home: str, *, rehearsal: bool = False) -> Workflow | None:

@@ -393,3 +393,39 @@ def test_the_command_prints_a_key() -> None:
         [sys.executable, "-m", "dataflows_sdk.cli.main", "key", "new"], capture_output=True, text=True, check=True
     )
     assert f"its id is {Keyring(done.stdout).ids[0]}" in done.stderr
+
+
+def test_children_come_along_and_are_looked_after(notebook: Notebook, publisher: Any, make_ctx: MakeContext) -> None:
+    notebook.run("""\
+@df.workflow("kid")
+async def kid(event, step):
+    await step.wait_for_event("go")
+    return event.payload + 1
+
+inner = df.flow("inner").step("nap", lambda event: event.payload * 2)
+
+@df.workflow("parent")
+async def parent(event, step):
+    one = await step.invoke("one", kid, event.payload)
+    two = await step.invoke("two", inner, one)
+    return one, two["nap"] if isinstance(two, dict) else two
+""")
+    publisher.publish(notebook["parent"])
+    run = publisher.start(notebook["parent"], 1)
+    first = make_ctx(key=KEY, published=True, linger="0s")
+    assert names(first) == {"parent", "kid", "inner"}
+    wait_until(lambda: run.children() and run.children()[0].status == "waiting", "the child waits")
+    wait_until(lambda: run.status == "waiting", "and its parent for it")
+    first.close()
+    second = make_ctx(key=KEY, published=True)
+    run.children()[0].send_event("go")
+    assert run.result("20s") == (2, 4)
+    # published by itself it takes the place of what came along
+    notebook.run('@df.workflow("kid")\nasync def kid(event, step):\n    return "another"\n')
+    publisher.publish(notebook["kid"])
+    second.load_published()
+    assert second.published("kid").problem is None
+    assert second._catalog.get("kid").version == notebook["kid"].version
+    publisher.unpublish("parent")
+    second.load_published()
+    assert names(second) == {"kid"}
