@@ -70,8 +70,10 @@ class _Writer:
         kind = type(value)
         if kind in _SCALARS:
             return pprint.pformat(value, width=_WIDTH) if kind is str and len(value) > _WIDTH else repr(value)
-        if kind is float or kind is complex:
-            return repr(value) if value - value == 0 else f"{kind.__name__}({str(value)!r})"
+        if kind is float:
+            return repr(value) if value - value == 0 else f"float({str(value)!r})"
+        if kind is complex:  # its own repr loses the sign of a zero
+            return f"complex({self.write(value.real, around)}, {self.write(value.imag, around)})"
         if id(value) in around:
             raise Unwritable("it contains itself")
         inside = (*around, id(value))

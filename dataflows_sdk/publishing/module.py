@@ -15,6 +15,7 @@ from dataflows_sdk.errors import PublishError
 from dataflows_sdk.flow.builder import Flow
 from dataflows_sdk.publishing.gathering import Gathering, Piece
 from dataflows_sdk.publishing.loading import load_text
+from dataflows_sdk.publishing.secret_literals import has_secret
 
 __all__ = ["export_module", "home_of_workflow", "module_text"]
 
@@ -209,7 +210,7 @@ def _check_text(text: str, what: str, gathering: Gathering, redactor: Redactor) 
             f"{what} cannot be published: PostgreSQL stores no NUL and no lone surrogate, and it has one"
         )
     for piece in gathering.pieces.values():
-        if redactor.redact_text(piece.text) != piece.text:
+        if has_secret(piece.text, redactor):
             raise PublishError(
                 f"{what} cannot be published: {piece.name!r} has what looks like a secret, which would stand in the "
                 'database; read it in the step that uses it, for example os.environ["…"]'

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataflows_sdk as df
@@ -375,6 +375,7 @@ ROWS = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(ROWS, ROWS)
 def test_different_rows_are_different_messages(one: Publication, other: Publication) -> None:
     keys = Keyring(KEY)
