@@ -290,6 +290,7 @@ class Publishing:
         known = self._loaded.pop(name, None)
         if known is not None:
             self._whole._catalog.forget(known[1])
+            log.info("let go of workflow %r, published at %s", name, known[0].created_at)
 
         self._drop_children(name)
 

@@ -10,6 +10,7 @@ import linecache
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -267,9 +268,21 @@ def test_a_module_that_does_not_load_says_where(notebook: Notebook) -> None:
 # --- values -------------------------------------------------------------------------------------------------
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.complex_numbers(), st.text(), st.binary(), st.dates(),
-    st.datetimes(), st.times(), st.timedeltas(), st.decimals(), st.uuids(), st.datetimes(timezones=st.timezones()),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.complex_numbers(allow_nan=False),
+    st.text(),
+    st.binary(),
+    st.dates(),
+    st.datetimes(),
+    st.times(),
+    st.timedeltas(),
+    st.decimals(allow_nan=False),
+    st.uuids(),
+    st.datetimes(timezones=st.timezones()),
+)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
@@ -281,6 +294,12 @@ VALUES = st.recursive(
     ),
     max_leaves=30,
 )
+
+
+def test_what_is_no_number_is_written_too() -> None:
+    for value in (float("nan"), complex("nan+infj"), Decimal("NaN"), Decimal("sNaN1")):
+        made = eval(expression(value, lambda thing: str(thing.__name__)), {"Decimal": Decimal})
+        assert repr(made) == repr(value)
 
 
 def same(one: Any, other: Any) -> bool:

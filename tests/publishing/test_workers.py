@@ -141,6 +141,7 @@ def test_what_is_published_while_a_worker_runs_is_taken_up(
     publisher.publish(notebook["later"])
     assert run.result("20s") == 2
     publisher.unpublish("later")
+    wait_until(lambda: "let go of workflow 'later'" in running.said(), "the worker heard of it")
     waits = publisher.start(notebook["later"], 1)
     notebook.run('@df.workflow("other")\ndef other(event, step):\n    return 7\n')
     publisher.publish(notebook["other"])
