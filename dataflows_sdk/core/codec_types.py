@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from dataflows_sdk.core.homes import SCOPE, home_of
+from dataflows_sdk.core.homes import SCOPE, home_of, is_renamed
 from dataflows_sdk.errors import NotSerializableError, UnknownTypeError
 
 __all__ = ["TYPES", "TypeRegistry", "is_value_class", "type_name"]
@@ -131,6 +131,8 @@ class TypeRegistry:
             functions = list(self._functions.values())
         if registered is not None:
             return registered
+        # What was published from a notebook has its name, and must not stand in the way of the notebook itself.
+        namespaces.sort(key=lambda namespace: is_renamed(namespace.get("__name__")))
         for namespace in namespaces:
             found = _in_namespace(namespace, module, qualname)
             if found is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["SCOPE", "home_of", "known_as"]
+__all__ = ["SCOPE", "home_of", "is_renamed", "known_as"]
 
 #: the namespace of the code that is being executed, where that is published code
 SCOPE: ContextVar[dict[str, Any] | None] = ContextVar("dataflows_scope", default=None)
@@ -20,6 +20,11 @@ _HOMES: dict[str, str] = {}
 def known_as(module: str, home: str) -> None:
     """Classes of *module* stand in payloads and records as those of *home*."""
     _HOMES[module] = home
+
+
+def is_renamed(module: object) -> bool:
+    """Whether the classes of this module have the name of another one."""
+    return module in _HOMES
 
 
 def home_of(cls: type) -> str:

@@ -12,12 +12,15 @@ import traceback
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.homes import known_as
 from dataflows_sdk.engine.definitions import COLLECTING, Catalog, Workflow
 from dataflows_sdk.errors import PublishedCodeError, PublishError
 from dataflows_sdk.publishing.signing import Publication
+
+if TYPE_CHECKING:
+    from dataflows_sdk.flow.builder import Flow
 
 __all__ = ["PACKAGE", "check_requirements", "children_of", "load", "load_text", "misfit"]
 
@@ -96,7 +99,6 @@ def load(publication: Publication) -> Workflow:
 
 def children_of(workflow: Workflow) -> list[Workflow]:
     """The other workflows and flows that came along in its module, for whose runs somebody has to care, too."""
-    from dataflows_sdk.engine.dag import flow_workflow
     from dataflows_sdk.flow.builder import Flow
 
     found: dict[str, Workflow] = {}
@@ -109,7 +111,7 @@ def children_of(workflow: Workflow) -> list[Workflow]:
         seen.add(id(each))
         if isinstance(each, Flow):
             pending += each.bindings.values()
-            each = flow_workflow(each)
+            each = _flow_workflow(each)
             each.scope = workflow.scope
         if isinstance(each, Workflow) and each.scope is workflow.scope and each.name != workflow.name:
             found.setdefault(each.name, each)
@@ -149,15 +151,20 @@ def load_text(name: str, text: str, home: str, *, rehearsal: bool = False) -> Wo
 
 
 def _defined(name: str, module: ModuleType, found: Catalog) -> Workflow | None:
-    from dataflows_sdk.engine.dag import flow_workflow
     from dataflows_sdk.flow.builder import Flow
 
     flows = [each for each in vars(module).values() if isinstance(each, Flow) and each.name == name]
-    made = flow_workflow(flows[-1]) if flows else found.get(name)
+    made = _flow_workflow(flows[-1]) if flows else found.get(name)
     if made is not None:
         for each in (made, *found):
             each.scope = vars(module)
     return made
+
+
+def _flow_workflow(flow: Flow) -> Workflow:
+    from dataflows_sdk.engine.dag import flow_workflow  # loads much that code alone does not need
+
+    return flow_workflow(flow)
 
 
 @contextlib.contextmanager

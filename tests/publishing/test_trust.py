@@ -430,3 +430,27 @@ async def parent(event, step):
     publisher.unpublish("parent")
     second.load_published()
     assert names(second) == {"kid"}
+
+
+def test_what_was_loaded_does_not_stand_in_the_way_of_the_notebook(
+    notebook: Notebook, publisher: Any, make_ctx: MakeContext
+) -> None:
+    cells = (
+        "from dataclasses import dataclass\n@dataclass\nclass Parcel:\n    n: int\n",
+        '@df.workflow("parcels")\ndef parcels(event: df.Event[Parcel], step):\n'
+        '    return step.run("same", lambda: event.payload)\n',
+    )
+    yesterday = Notebook()
+    for book in (yesterday, notebook):
+        for cell in cells:
+            book.run(cell)
+    publisher.publish(yesterday["parcels"])
+    worker = make_ctx(key=KEY, published=True)
+    ((identifier,),) = sql(
+        publisher, """select dataflows.start('parcels', '{"$dataclass": "__main__:Parcel", "n": 1}')"""
+    )
+    assert worker.get(identifier).result("20s").n == 1
+    worker.register(notebook["parcels"])
+    parcel = notebook["Parcel"](2)
+    assert worker.run(notebook["parcels"], parcel, timeout="20s").result() == parcel
+    yesterday.close()
