@@ -437,8 +437,10 @@ def test_what_was_loaded_does_not_stand_in_the_way_of_the_notebook(
 ) -> None:
     cells = (
         "from dataclasses import dataclass\n@dataclass\nclass Parcel:\n    n: int\n",
-        '@df.workflow("parcels")\ndef parcels(event: df.Event[Parcel], step):\n'
-        '    return step.run("same", lambda: event.payload)\n',
+        (
+            '@df.workflow("parcels")\ndef parcels(event: df.Event[Parcel], step):\n'
+            '    return step.run("same", lambda: event.payload)\n'
+        ),
     )
     yesterday = Notebook()
     for book in (yesterday, notebook):
