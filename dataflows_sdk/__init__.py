@@ -27,6 +27,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     worker        claims, heartbeats, retention
     telemetry     what OpenTelemetry is told (with logs)
     flows, firing flows that are saved with their versions, and their triggers at work (with approvals, lookout)
+    publishing    workflows of a notebook for workers, as signed text
     runs, context what users hold in their hands (with arguments, past, signals)
     cli, testing  the command line; the kit for tests
 
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.options import Batch as Batch
     from dataflows_sdk.options import Debounce as Debounce
     from dataflows_sdk.options import StartOptions as StartOptions
+    from dataflows_sdk.publishing.module import export_module as export_module
     from dataflows_sdk.runs import Run as Run
     from dataflows_sdk.runs import Runs as Runs
     from dataflows_sdk.telemetry import Telemetry as Telemetry
@@ -140,6 +142,7 @@ _WHERE = {
     "define_workflow": "engine.definitions",
     "document_schema": "nodes.schema",
     "errors": "errors:",
+    "export_module": "publishing.module",
     "function": "nodes.functions",
     "logger": "logs",
     "node": "nodes.registry",
@@ -196,6 +199,7 @@ __all__ = [
     "define_workflow",
     "document_schema",
     "errors",
+    "export_module",
     "flow",
     "function",
     "logger",

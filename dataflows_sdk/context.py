@@ -72,6 +72,8 @@ def connect(
     queues: Sequence[str] | None = None,
     telemetry: Telemetry | bool | None = None,
     executors: Mapping[str, Any] | None = None,
+    key: str | Sequence[str] | None = None,
+    published: bool = False,
 ) -> Context:
     """Connect to a database and be ready to run.
 
@@ -99,8 +101,12 @@ def connect(
         executors: where steps may run their functions with ``executor=name``, by name: ``{"process": 4}`` says how many
             processes at the most (as many as cores by default), ``{"dask": "tcp://host:8786"}`` and ``{"ray": "auto"}``
             name clusters, and any other object is a `dataflows_sdk.executors.Executor`.
+        key: signs and verifies published workflows; several, separated by commas: the first signs. By default that of
+            the environment variable ``DATAFLOWS_KEY``, else with an embedded database a file beside it.
+        published: take up the workflows that are published in the database, now and later, if a key verifies them.
 
     Raises:
+        SigningKeyError: *key* is no good, or there is none and *published* wants one.
         StoreUnavailableError: nobody answers at *url*.
         StoreVersionError, StoreExtensionError, SchemaVersionError: the database does not fit.
         EmbeddedServerError: the embedded PostgreSQL cannot run here.
@@ -134,6 +140,8 @@ def connect(
             queues=queues,
             observer=observer,
             executors=executors,
+            key=key,
+            published=published,
         )
     except BaseException:
         if server is not None:
@@ -169,9 +177,12 @@ class Context(Starts, Works, Desks, Signals):
         queues: Sequence[str] | None = None,
         observer: Callable[[Engine], Observer] | None = None,
         executors: Mapping[str, Any] | None,
+        key: str | Sequence[str] | None,
+        published: bool,
     ) -> None:
         self._server = server
         self._database = database
+        self._key = key
         system = SystemClock()
         try:
             system.sync(*database.prepare(vector=vector))
@@ -230,6 +241,14 @@ class Context(Starts, Works, Desks, Signals):
             database,
             server,
         )
+        if key is not None or published:
+            try:
+                self._publishing.keys()
+                if published:
+                    self._publishing.follow()
+            except BaseException:
+                self._finalizer()
+                raise
 
     # --- finding -----------------------------------------------------------------------------------------
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from dataflows_sdk.approvals import Approvals
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.messages import Messages
     from dataflows_sdk.nodes.functions import FunctionVersion
     from dataflows_sdk.nodes.notify import Subscription
+    from dataflows_sdk.publishing.desk import Published, Publishing
     from dataflows_sdk.queues import Queues
 
 
@@ -33,6 +34,7 @@ class Desks:
     _catalog: Catalog
     #: called when the context is closed; none of them may keep it alive
     _closing: list[Callable[[], None]]
+    _key: str | Iterable[str] | None
 
     @cached_property
     def flows(self) -> Flows:
@@ -139,6 +141,85 @@ class Desks:
         from dataflows_sdk.keyvalues import KeyValues
 
         return KeyValues(self._whole)
+
+    # --- publishing --------------------------------------------------------------------------------------
+
+    @cached_property
+    def _publishing(self) -> Publishing:
+        from dataflows_sdk.publishing.desk import Publishing
+
+        return Publishing(self._whole, self._key)
+
+    def publish(
+        self,
+        workflow: Any,
+        *,
+        requires: Iterable[str] = (),
+        python: str | None = None,
+        include: Iterable[str] = (),
+        created_by: str | None = None,
+    ) -> Published:
+        """Give a workflow or flow of this notebook to the workers: the text of a module, signed with the context's key.
+
+        What it uses comes along, recursively: imports, constants that are plain data, functions and classes of the
+        notebook. Publishing changed code replaces what was published under the name; runs that are under way go on with
+        it. The same code again is nothing new.
+
+        Args:
+            workflow: a workflow, a flow, or the name of one.
+            requires: packages that a worker must have, ``("pandas>=2",)``.
+            python: versions of Python; this one or later by default.
+            include: further modules whose functions and classes are taken along as text instead of being imported.
+            created_by: who publishes; by default the user of this process and the host.
+
+        Raises:
+            PublishError: something that it uses cannot be written down; the message names the variable.
+            SigningKeyError: there is no key to sign with.
+            FlowValidationError: the flow has problems.
+        """
+        return self._publishing.publish(workflow, requires, python, include, created_by)
+
+    def unpublish(self, name: str, *, created_by: str | None = None) -> Published:
+        """Take back what was published: workers begin and go on with no more runs of it. Its runs wait.
+
+        Raises:
+            PublishedCodeError: nothing was published under that name.
+            SigningKeyError: there is no key to sign with.
+        """
+        return self._publishing.unpublish(name, created_by)
+
+    @overload
+    def published(self) -> list[Published]: ...
+    @overload
+    def published(self, name: str) -> Published: ...
+    def published(self, name: str | None = None) -> Published | list[Published]:
+        """What is published: all of it, or that of one name. ``.source`` is the module, ``.verified`` if it is true.
+
+        Raises:
+            PublishedCodeError: nothing was published under that name.
+        """
+        return self._publishing.everything() if name is None else self._publishing.get(name)
+
+    def _published_as(self, name: str) -> tuple[str, ...]:
+        """How a name stands among what is published, for people."""
+        return tuple(f"it is published: {each!r}" for each in self._publishing.everything(name))
+
+    def load_published(self, *, follow: bool = False) -> list[Published]:
+        """Take up what is published, as far as the keys of this context verify it, and go on with runs of it.
+
+        Args:
+            follow: also take up what is published from now on, until the context is closed.
+
+        Returns:
+            everything that is published; ``.problem`` says what was refused, and why. That is logged, too.
+
+        Raises:
+            SigningKeyError: there is no key to verify with.
+        """
+        if follow:
+            self._publishing.follow()
+            return self._publishing.everything()
+        return self._publishing.load()
 
     async def _find_function(self, slug: str) -> FunctionVersion | None:
         return await self.functions.find(slug)

@@ -10,6 +10,7 @@ What a user may catch::
     │   ├── TemplateError                `{{…}}` that is no path, or one that leads nowhere in a strict flow
     │   ├── ConditionError               a condition or an expression that cannot be read
     │   ├── NodeConfigError              a node's config, with its templates filled in, does not fit its type
+    │   ├── PublishError                 a workflow that cannot be published; the message names the variable
     │   ├── InvalidScheduleError         cron "61 * * * *", the zone "Mars/Base", an interval below a second
     │   └── InvalidInputSchemaError      the JSON Schema of an input that is none; `.problems` lists every fault
     ├── StoreError                       the database
@@ -31,6 +32,8 @@ What a user may catch::
     ├── RunNotFoundError                 no run of that id
     ├── RunFinishedError                 the run is over: it takes no event and no cancel
     ├── WorkflowNotFoundError            the database names a workflow that this process does not have
+    ├── SigningKeyError                  no key to sign or verify published code with, or one that is no good
+    ├── PublishedCodeError               published code that is not accepted here; `.workflow` says which
     ├── FlowNotFoundError                no saved flow, or no version of it, of that name or number
     ├── FlowNotActiveError               a saved flow that is not active takes no runs
     ├── TriggerNotFoundError             no trigger of that id
@@ -122,6 +125,10 @@ class ConditionError(DefinitionError):
 
 class NodeConfigError(DefinitionError):
     """The config of a node does not fit its type."""
+
+
+class PublishError(DefinitionError):
+    """A workflow cannot be published: a part of it cannot be written down as source."""
 
 
 class InvalidScheduleError(DefinitionError):
@@ -341,6 +348,19 @@ class MissingExtraError(DataflowsError, ImportError):
 
 
 # --- raised by steps --------------------------------------------------------------------------------------
+
+
+class SigningKeyError(DataflowsError):
+    """There is no key to sign or verify published code with, or it is no good."""
+
+
+class PublishedCodeError(DataflowsError):
+    """Published code that is not there, cannot be verified, or does not fit this process."""
+
+    def __init__(self, message: str | None = None, workflow: str = "") -> None:
+        super().__init__(message)
+        #: the name under which it was published
+        self.workflow = workflow
 
 
 class FlowNotFoundError(DataflowsError):

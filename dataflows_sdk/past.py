@@ -142,12 +142,13 @@ def explain(run: Run) -> Explanation:
         return _explain_wait(run, head, state)
     if status == "queued":
         known = run._context._knows(head["workflow"])
+        published = run._context._published_as(head["workflow"])
         reasons = standing(run._context, run._id)
         unknown = () if known else (f"this process does not know {head['workflow']!r}",)
         return Explanation(
             status,
             f"since {_ago(head['wake_at'])} it may be claimed by any worker that knows workflow {head['workflow']!r}",
-            reasons + unknown,
+            (*reasons, *unknown, *published),
             () if known else ("import the module that defines the workflow, run its cell, or ctx.register(flow)",),
         )
     if status == "running":

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from dataflows_sdk.core.homes import SCOPE, home_of, is_renamed
 from dataflows_sdk.errors import NotSerializableError, UnknownTypeError
 
 __all__ = ["TYPES", "TypeRegistry", "is_value_class", "type_name"]
@@ -25,7 +26,7 @@ _MAX_ANNOTATED = 2_000
 
 def type_name(cls: type) -> str:
     """The name under which a class stands in payloads: ``module:qualname``."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    return f"{home_of(cls)}:{cls.__qualname__}"
 
 
 def is_value_class(cls: object) -> bool:
@@ -121,12 +122,17 @@ class TypeRegistry:
         module, colon, qualname = name.partition(":")
         if not colon or not qualname:
             return None
+        scope = SCOPE.get()
+        if scope is not None and (own := _in_namespace(scope, module, qualname)) is not None:
+            return own
         with self._lock:
             # a copy of the list: looking into a namespace may run the code of lazy modules
             namespaces, registered = list(self._namespaces.values()), self._registered.get(name)
             functions = list(self._functions.values())
         if registered is not None:
             return registered
+        # What was published from a notebook has its name, and must not stand in the way of the notebook itself.
+        namespaces.sort(key=lambda namespace: is_renamed(namespace.get("__name__")))
         for namespace in namespaces:
             found = _in_namespace(namespace, module, qualname)
             if found is not None:
@@ -186,7 +192,7 @@ def _in_namespace(namespace: dict[str, Any], module: str, qualname: str) -> type
             return found
     # under another name: "from shop.models import Order as ShopOrder"
     for value in list(namespace.values()):
-        if isinstance(value, type) and value.__module__ == module and value.__qualname__ == top:
+        if isinstance(value, type) and home_of(value) == module and value.__qualname__ == top:
             found = _descend(value, rest)
             if _is_named(found, module, qualname):
                 return found
@@ -211,7 +217,7 @@ def _descend(value: Any, rest: list[str]) -> Any:
 
 
 def _is_named(value: Any, module: str, qualname: str) -> typing.TypeGuard[type]:
-    return is_value_class(value) and value.__module__ == module and value.__qualname__ == qualname
+    return is_value_class(value) and home_of(value) == module and value.__qualname__ == qualname
 
 
 def _visible_classes(function: Any) -> Iterator[type]:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from dataflows_sdk import errors
+from dataflows_sdk.core.homes import SCOPE, home_of
 from dataflows_sdk.core.redact import REDACTOR
 from dataflows_sdk.core.redact_patterns import MASK, is_secret_name
 from dataflows_sdk.errors import DataflowsError, RecordedError
@@ -76,7 +77,7 @@ def _to_data(error: BaseException, redact: Callable[[str], str], seen: set[int],
 
 def _type_of(error: BaseException) -> str:
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}"
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{home_of(kind)}:{kind.__qualname__}"
 
 
 def _str(error: BaseException) -> str:
@@ -248,12 +249,23 @@ def _revived(name: str, message: str, arguments: object, fields: dict[str, Any])
 def _loaded_class(name: str) -> type[Exception] | None:
     """A class by its name, where its module is loaded; nothing is imported, nor any code of the module run."""
     module, colon, qualname = name.partition(":")
-    place: Any = sys.modules.get(module) if colon else None
-    for word in qualname.split("."):
-        place = vars(place).get(word) if isinstance(place, type | ModuleType) else None
+    if not colon:
+        return None
+    loaded = sys.modules.get(module)
+    for namespace in (SCOPE.get(), vars(loaded) if isinstance(loaded, ModuleType) else None):
+        if namespace is not None and (found := _class_in(namespace, module, qualname)) is not None:
+            return found
+    return None
+
+
+def _class_in(namespace: Mapping[str, Any], module: str, qualname: str) -> type[Exception] | None:
+    first, *rest = qualname.split(".")
+    place: Any = namespace.get(first)
+    for word in rest:
+        place = vars(place).get(word) if isinstance(place, type) else None
     if not isinstance(place, type) or not issubclass(place, Exception):
         return None
-    if (place.__module__, place.__qualname__) != (module, qualname):
+    if (home_of(place), place.__qualname__) != (module, qualname):
         return None
     return None if issubclass(place, (*_STEERING, RecordedError, BaseExceptionGroup)) else place
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dataflows_sdk.core.homes import SCOPE
 from dataflows_sdk.engine import settle as endings
 from dataflows_sdk.engine.decide import InboxMessage, Quarantine, decide_claim
 from dataflows_sdk.engine.definitions import Event, Workflow
@@ -146,7 +147,7 @@ def _workflow_of(engine: Engine, claim: Claimed, state: RunState) -> Workflow:
     """The code for a run: what it is pinned to; a flow's own version; else today's."""
     if state.pinned is not None and (pinned := engine.catalog.get(claim.workflow, state.pinned)) is not None:
         return pinned
-    current = engine.catalog.require(claim.workflow)
+    current = engine.catalog.claimed(claim.workflow)
     if current.kind == "flow" and current.version != claim.version:
         own = engine.catalog.get(claim.workflow, claim.version)
         if own is not None and own.portable:
@@ -177,6 +178,7 @@ def _adopt(engine: Engine, claim: Claimed, events: list[JournalEvent], inbox: li
 
 
 async def _continue(engine: Engine, live: LiveRun, state: RunState, inbox: list[InboxMessage]) -> None:
+    SCOPE.set(live.workflow.scope)
     # A cancel that came while the run slept must be known before its code reaches the next wait.
     request = next((message for message in inbox if message.kind == "cancel"), None)
     if request is not None and live.cancel is None:

@@ -14,6 +14,7 @@ import platform
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, get_type_hints, overload
 
@@ -93,6 +94,8 @@ class Workflow:
     kind = "code"
     #: whether any process can run it without its Python code
     portable = False
+    #: the names that published code sees, which is where its classes are looked up
+    scope: dict[str, Any] | None = None
 
     #: where its runs line up when their start says nothing else
     placement = PLAIN
@@ -310,6 +313,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._current: dict[str, Workflow] = {}
         self._versions: dict[tuple[str, str], Workflow] = {}
+        self._gone: dict[str, Workflow] = {}
         self._listeners: list[Callable[[], None]] = []
         self._own: dict[str, Workflow] = {}
         self._added = 0
@@ -343,6 +347,20 @@ class Catalog:
         """Keep an older version, for runs that began with it."""
         with self._lock:
             self._versions[workflow.name, workflow.version] = workflow
+
+    def forget(self, workflow: Workflow) -> None:
+        """Take on no more runs of this workflow, on whichever of its versions."""
+        with self._lock:
+            if self._current.get(workflow.name) is workflow:
+                self._gone[workflow.name] = self._current.pop(workflow.name)
+                self._versions = {key: each for key, each in self._versions.items() if key[0] != workflow.name}
+                self._added += 1
+
+    def claimed(self, name: str) -> Workflow:
+        """The workflow of a run that was claimed for its name; it may have been forgotten in that moment."""
+        with self._lock:
+            gone = self._gone.get(name)
+        return self.get(name) or gone or self.require(name)
 
     def get(self, name: str, version: str | None = None) -> Workflow | None:
         """The workflow of a name; with *version*, exactly that version where this process has it."""
@@ -399,14 +417,16 @@ class Catalog:
 def _same_place(one: Workflow, other: Workflow) -> bool:
     if one.kind == "flow" and other.kind == "flow":
         return True
-    if one.origin == other.origin:
-        return True
+    if one.origin == other.origin or one.scope is not None:
+        return True  # what was published gives way to a newer one, and to code of this process's own
     # A function inside a function exists as often as that one is called: the last one counts.
     return "<locals>" in one.origin[1] and "<locals>" in other.origin[1]
 
 
 #: what `@workflow` registers in
 CATALOG = Catalog()
+#: where it registers instead, while published code is being loaded
+COLLECTING: ContextVar[Catalog | None] = ContextVar("dataflows_collecting", default=None)
 
 
 @overload
@@ -455,7 +475,8 @@ def workflow(
 
     def declare(function: Callable[..., Any]) -> Workflow:
         made = Workflow(name, function, trigger=trigger, description=description, placement=placement)
-        CATALOG.add(made)
+        collecting = COLLECTING.get()
+        (CATALOG if collecting is None else collecting).add(made)
         return made
 
     if callable(name):

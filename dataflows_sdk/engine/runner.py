@@ -111,6 +111,8 @@ class Engine:
         #: finds a function in the database, for nodes that call it
         self.stored_function: Callable[[str], Awaitable[Any]] | None = None
         self.kv: Any = None
+        #: told when somebody published a workflow, or took one back
+        self.on_published: Callable[[], None] = lambda: None
         #: told when there is room for one more run
         self.on_room: Callable[[], None] = lambda: None
         self._threads = threads
@@ -252,6 +254,9 @@ class Engine:
 
     def _notified(self, payload: str) -> None:
         sender, _, rest = payload.partition(" ")
+        if sender == "published":
+            self.on_published()
+            return
         if sender == str(self.worker_id):
             return  # what we sent ourselves was dealt with when it was committed
         if sender == "queues":

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dataflows_sdk.core.homes import SCOPE
 from dataflows_sdk.engine.decide import decide_leftovers
 from dataflows_sdk.engine.definitions import Event
 from dataflows_sdk.engine.faults import fault
@@ -51,6 +52,7 @@ async def execute(engine: Engine, live: LiveRun, event: Event[Any]) -> None:
     """Call a run's code, again and again over its life, and write what came of it."""
     left = None if engine.observer is None else engine.observer.activated(live)
     how = "interrupted"
+    SCOPE.set(live.workflow.scope)
     try:
         outcome = await _outcome(engine, live, event)
         await write(engine, live, *outcome)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from dataflows_sdk.core.current import current_step_info
 from dataflows_sdk.core.ids import new_uuid
 from dataflows_sdk.core.retry import NO_RETRY, Retry, next_delay
 from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.definitions import Workflow
-from dataflows_sdk.core.current import current_step_info
 from dataflows_sdk.errors import DefinitionError, RunNotFoundError
 from dataflows_sdk.jobs.callback import Callback
 
