@@ -6,7 +6,7 @@ import gc
 import logging
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 @click.option(
     "--grace", metavar="TIME", default="30s", show_default=True, help="How long steps under way may take when it stops."
 )
+@click.option("--published", is_flag=True, help="Also take up published workflows, if DATAFLOWS_KEY verifies them.")
 @click.option("--reload", "watch", is_flag=True, help="Start anew when a file of the modules changes.")
 @click.option("--supervised", is_flag=True, hidden=True)
 @database_options
 def worker(
     modules: tuple[str, ...], queues: tuple[str, ...], processes: int, concurrency: int, threads: int, lease: str,
-    grace: str, watch: bool, supervised: bool, place: Place,
+    grace: str, published: bool, watch: bool, supervised: bool, place: Place,
 ) -> None:  # fmt: skip
     """Take on runs of the workflows that MODULE... define, until SIGTERM or Ctrl-C.
 
@@ -56,16 +57,15 @@ def worker(
     if not supervised and (processes > 1 or watch):
         from dataflows_sdk.cli.supervisor import Supervisor
 
-        Supervisor(
-            _arguments(modules, queues, concurrency, threads, lease, grace, place), processes, modules, watch
-        ).run()
+        options = {"concurrency": str(concurrency), "threads": str(threads), "lease": lease, "grace": grace}
+        Supervisor(_arguments(modules, queues, options, published, place), processes, modules, watch).run()
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from dataflows_sdk.cli.target import load_module, workflows_of
 
     found = [each for module in modules for each in workflows_of(load_module(module))]
-    options = {"concurrency": concurrency, "threads": threads, "lease": lease, "queues": queues or None}
-    with place.open(work=True, make=True, **options) as ctx:
+    limits: dict[str, Any] = {"concurrency": concurrency, "threads": threads, "lease": lease}
+    with place.open(work=True, make=True, queues=queues or None, published=published, **limits) as ctx:
         ctx.register(*found)
         _settle_memory()
         working = ctx.worker(grace=grace)
@@ -79,15 +79,13 @@ def worker(
 def _arguments(
     modules: tuple[str, ...],
     queues: tuple[str, ...],
-    concurrency: int,
-    threads: int,
-    lease: str,
-    grace: str,
+    options: dict[str, str],
+    published: bool,
     place: Place,
 ) -> list[str]:
     """The command line of one process of many."""
-    limits = ["--concurrency", str(concurrency), "--threads", str(threads), "--lease", lease, "--grace", grace]
-    chosen = [word for queue in queues for word in ("--queue", queue)]
+    limits = [word for name, value in options.items() for word in (f"--{name}", value)]
+    chosen = [word for queue in queues for word in ("--queue", queue)] + (["--published"] if published else [])
     return ["worker", *modules, *chosen, *limits, "--supervised", *place.arguments()]
 
 
