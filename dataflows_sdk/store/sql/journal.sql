@@ -106,33 +106,42 @@ from unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::timestamptz[], $7:
 where r.id = u.id and r.epoch = u.epoch and r.status || '' = 'running';
 
 -- name: consume
--- $1 run[] $2 message[] $3 seq[]
+-- $1 run[] $2 message[] $3 seq[] $4 epoch[]
+-- Taken only by an event that is there: that of an owner who was replaced was not appended, and the message is for
+-- the successor.
 update dataflows.message m
 set consumed = u.seq
-from unnest($1::uuid[], $2::bigint[], $3::int[]) as u(run, id, seq)
-where m.run = u.run and m.id = u.id;
+from unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[]) as u(run, id, seq, epoch)
+where m.run = u.run and m.id = u.id
+  and exists (select 1 from dataflows.event e where e.run = u.run and e.seq = u.seq and e.epoch = u.epoch);
 
 -- name: send
--- $1 now $2 run[] $3 kind[] $4 name[] $5 payload[] $6 dedupe[]
--- Returns, for each message in order, the status of its run: null for an unknown run. A finished run gets nothing.
+-- $1 now $2 run[] $3 kind[] $4 name[] $5 payload[] $6 dedupe[] $7 run that sends, or null[] $8 its event[] $9 its epoch[]
+-- Returns, for each message in order, the status of its run: null for an unknown run. A finished run gets nothing, and
+-- what a run sends is sent only with the event that says so: an owner who was replaced sends nothing.
 with u as (
-    select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
-        with ordinality as u(run, kind, name, payload, dedupe, n)
+    select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::int[], $9::int[])
+        with ordinality as u(run, kind, name, payload, dedupe, sender, seq, epoch, n)
 ), sent as (
     insert into dataflows.message (run, kind, name, payload, dedupe, at)
     select u.run, u.kind, u.name, u.payload::json, u.dedupe, coalesce($1::timestamptz, clock_timestamp())
     from u join dataflows.run r on r.id = u.run
     where r.status not in ('succeeded', 'failed', 'cancelled')
+      and (u.sender is null
+        or exists (select 1 from dataflows.event e where e.run = u.sender and e.seq = u.seq and e.epoch = u.epoch))
     order by u.n
     on conflict (run, dedupe) where dedupe is not null do nothing
 )
 select r.status from u left join dataflows.run r on r.id = u.run order by u.n;
 
 -- name: broadcast
--- $1 now $2 id[] $3 name[] $4 payload[]
+-- $1 now $2 id[] $3 name[] $4 payload[] $5 run that sends, or null[] $6 its event[] $7 its epoch[]
 insert into dataflows.broadcast (id, name, payload, at)
 select u.id, u.name, u.payload::json, coalesce($1::timestamptz, clock_timestamp())
-from unnest($2::uuid[], $3::text[], $4::text[]) as u(id, name, payload)
+from unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::int[], $7::int[])
+     as u(id, name, payload, sender, seq, epoch)
+where u.sender is null
+   or exists (select 1 from dataflows.event e where e.run = u.sender and e.seq = u.seq and e.epoch = u.epoch)
 on conflict do nothing;
 
 -- name: wake
