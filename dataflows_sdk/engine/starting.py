@@ -113,6 +113,8 @@ def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) ->
     if run.owner is None:
         engine.on_queued()
         return
+    if run.id in engine.live:
+        return  # an id that was started twice
     state = RunState(workflow=workflow.name)
     if run.depth:
         state.created = {"depth": run.depth}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import datetime
 from uuid import UUID
 
@@ -73,6 +73,7 @@ class Writer:
         self._busy = False
         self._flying: list[Unit] = []
         self._closed = False
+        self._doubted: Unit | None = None
         self._task: asyncio.Task[None] | None = None
         #: commits and units so far, for those who measure
         self.commits = 0
@@ -190,11 +191,10 @@ class Writer:
         if isinstance(woken, list) and any(rows and len(rows[0][0] or b"") == _UUID_TEXT for rows in woken):
             self._on_woken()
 
-    def _acknowledge(self, batch: list[Unit], rows: list[Rows] | None) -> None:
-        """Tell everybody. *rows* is None when a witness told us that the batch had been committed."""
+    def _acknowledge(self, batch: list[Unit], rows: list[Rows] | None, lost: Set[bytes] = frozenset()) -> None:
+        """Tell everybody. *rows* is None when a witness told us that the batch had been committed, all but *lost*."""
         self.commits += 1
         self.units += len(batch)
-        lost: set[bytes] = set()
         if rows is not None:
             lost = self._read_answers(batch, rows)
         hints: set[UUID] = set()
@@ -221,8 +221,8 @@ class Writer:
         if "create_runs" in answers:
             made = frozenset(UUID(row[0].decode()) for row in answers["create_runs"] if row[0] is not None)
             for unit in batch:
-                if unit.runs:
-                    unit.created = frozenset(run.id for run in unit.runs) & made
+                if unit.runs:  # sent again, some may have been there already, made by the first sending
+                    unit.created |= frozenset(run.id for run in unit.runs) & made
         if "send" in answers:
             statuses = iter(answers["send"])
             for unit in batch:
@@ -276,11 +276,14 @@ class Writer:
                 if not self._pipeline.connected:
                     await self._pipeline.connect()
                     log.info("connected to PostgreSQL again")
-                if sent and await self._committed(batch):
+                if sent:
                     await self._find_created(batch)
-                    self._acknowledge(todo.popleft(), None)
-                    attempt = 0
-                    continue
+                    refused = await self._witness(batch)
+                    if refused is not None:
+                        await self._tell_again(batch)
+                        self._acknowledge(todo.popleft(), None, refused)
+                        attempt = 0
+                        continue
                 outcomes = await self._pipeline.send(*self._transactions(batch))
                 outcome = outcomes[0]
             except StoreUnavailableError as error:
@@ -293,6 +296,7 @@ class Writer:
                 continue
             if isinstance(outcome, StatementError):
                 self._sort_out(todo, outcome)
+                sent = True  # look before it is sent again
                 continue
             self._acknowledge(todo.popleft(), outcome)
             self._look_for_woken(outcomes)
@@ -309,6 +313,9 @@ class Writer:
             middle = len(batch) // 2
             todo.extendleft([batch[middle:], batch[:middle]])
         elif refusal.sqlstate == _UNIQUE_VIOLATION and batch[0].head is not None:
+            if self._doubted is not batch[0]:
+                self._doubted = batch[0]  # the first sending may have been at its commit when we looked: look again
+                return
             # Somebody else wrote under a seq of ours: the run is theirs.
             todo.popleft()
             self._lose(batch[0])
@@ -325,33 +332,46 @@ class Writer:
         if first:
             self._on_lost(unit.head)
 
-    async def _committed(self, batch: list[Unit]) -> bool:
-        for unit in batch:
-            if unit.head is not None and unit.events and not unit.head.lost:
-                head, event = unit.head, unit.events[0]
-                command: Command = (
-                    "witness",
-                    [head.id.bytes, wire.int4(event.seq), wire.int4(head.epoch)],
-                )
-                break
-            if unit.runs:
-                command = ("witness_runs", [wire.uuids([run.id for run in unit.runs])])
-                break
-        else:
-            return False  # what is left (messages, blobs) may be sent twice without harm
-        outcome = (await self._pipeline.send([command]))[0]
-        return not isinstance(outcome, StatementError) and bool(outcome[0])
+    async def _witness(self, batch: list[Unit]) -> set[bytes] | None:
+        """Did a batch arrive whose answer was lost? It was one transaction: an event of it tells for all.
+
+        Gives the runs that the fence refused in it; None when it did not arrive, or has no event to tell. What has
+        none (starts, messages) may be sent twice without harm.
+        """
+        own = [(u.head, u.events[0].seq) for u in batch if u.head is not None and u.events and not u.head.lost]
+        if not own:
+            return None
+        asked = [
+            wire.raw_uuids([head.raw for head, _ in own]),
+            wire.int4s([seq for _, seq in own]),
+            wire.int4s([head.epoch for head, _ in own]),
+        ]
+        outcome = (await self._pipeline.send([("witnesses", asked)]))[0]
+        if isinstance(outcome, StatementError):
+            raise StoreUnavailableError(str(outcome))
+        there = {row[0] for row in outcome[0] if row[0] is not None}
+        return {run for head, _ in own if (run := str(head.id).encode()) not in there} if there else None
 
     async def _find_created(self, batch: list[Unit]) -> None:
-        """Which runs did a batch make whose answer was lost?"""
+        """Which runs did a batch make whose answer was lost? One that is another's, or over, is not begun here."""
         ids = [run.id for unit in batch for run in unit.runs]
         if ids:
             outcome = (await self._pipeline.send([("witness_runs", [wire.uuids(ids)])]))[0]
             if isinstance(outcome, StatementError):
                 raise StoreUnavailableError(str(outcome))
-            there = {UUID(row[0].decode()) for row in outcome[0] if row[0] is not None}
+            there = {UUID(row[0].decode()): row[1] for row in outcome[0] if row[0] is not None}
             for unit in batch:
-                unit.created = frozenset(run.id for run in unit.runs) & there
+                unit.created = frozenset(
+                    run.id
+                    for run in unit.runs
+                    if run.id in there and (run.owner is None or there[run.id] == str(run.owner).encode())
+                )
+
+    async def _tell_again(self, batch: list[Unit]) -> None:
+        """A batch is there; whether those whom it concerns were woken after it, nobody knows."""
+        told = self._transactions(batch)[1:]
+        if told:
+            self._look_for_woken([[], *await self._pipeline.send(*told)])
 
     def _fail(self, batches: deque[list[Unit]], error: BaseException) -> None:
         for batch in batches:

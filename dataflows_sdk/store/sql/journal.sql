@@ -172,9 +172,16 @@ select pg_notify('dataflows', $1);
 
 -- name: witness
 -- $1 run $2 seq $3 epoch
--- Did a batch whose connection broke arrive? One of its events tells for all: it was one transaction.
+-- Did a transaction whose connection broke arrive? One of its events tells for all.
 select 1 from dataflows.event where run = $1::uuid and seq = $2::int and epoch = $3::int;
+
+-- name: witnesses
+-- $1 run[] $2 seq[] $3 epoch[]
+-- The same for a batch: the runs whose event is there. When one is, the others were refused by the fence.
+select e.run from unnest($1::uuid[], $2::int[], $3::int[]) as q(run, seq, epoch)
+join dataflows.event e on e.run = q.run and e.seq = q.seq and e.epoch = q.epoch;
 
 -- name: witness_runs
 -- $1 run[]
-select id from dataflows.run where id = any($1::uuid[]);
+-- Runs that are there, and who has the first claim on them, as long as it lasts.
+select id, case when epoch = 1 and status = 'running' then owner end from dataflows.run where id = any($1::uuid[]);
