@@ -23,6 +23,7 @@ from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.claims import adopt, claimed
 from dataflows_sdk.errors import StoreError, StoreUnavailableError
 from dataflows_sdk.store import wire
+from dataflows_sdk.worker.strays import Strays
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
@@ -52,6 +53,7 @@ class Executor:
         self._kicked: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         self._suspects: dict[UUID, float] = {}
+        self._strays = Strays(engine)
         self._last_sweep = 0.0
         self._backlog = False
         self._stopping = False
@@ -117,7 +119,7 @@ class Executor:
         now = time.monotonic()
         if now - self._last_sweep >= self._poll * 0.5:
             self._last_sweep = now
-            if await self._sweep(names):
+            if await self._sweep(names) or await self._strays.look():
                 return 0.0
             await self._look_at_inboxes()
         return await self._pause(names)
