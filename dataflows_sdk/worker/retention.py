@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dataflows_sdk.engine.chance import chance
@@ -56,9 +56,14 @@ class Retention:
             if not self._engine.owning:
                 continue
             try:
-                self.purge(datetime.now(UTC) - self._age, None)
+                self.purge(self.oldest(), None)
             except StoreError as error:
                 log.warning("old runs could not be deleted and will be looked at again: %s", error)
+
+    def oldest(self) -> datetime:
+        """What ended before this goes. By the database's clock: this machine's may be years off."""
+        assert self._age is not None
+        return self._engine.clock.now() - self._age
 
     def purge(self, before: datetime, workflow: str | None, *, dry_run: bool = False) -> int:
         """Delete runs that ended before *before*; gives how many."""
@@ -78,7 +83,7 @@ class Retention:
             read("retention", "delete_content")
         if workflow is None:
             # what is said of streams is meant to hold also where nobody publishes any more
-            while read("streams", "trim", (None, datetime.now(UTC), _BATCH)):
+            while read("streams", "trim", (None, self._engine.clock.now(), _BATCH)):
                 pass
         if deleted:
             detail = {"before": before.isoformat(), "workflow": workflow, "runs": deleted}
