@@ -67,7 +67,7 @@ def play(
         (folder / "deeds").write_text("".join(f"{at:8.2f} {text}\n" for at, text in monkey.deeds))
     outcome = judge(quiet, driver, fleet, golden)
     outcome.title = f"chaos: seed {seed}, {seconds:g} s" + ("" if fence else ", without the fence")
-    outcome.violations += sorted(set(watcher.violations))
+    outcome.violations += sorted(set(watcher.violations)) + monkey.gone
     outcome.violations += [f"end: worker {number} did not leave when it was asked to" for number in stubborn]
     outcome.counts |= {
         "SIGKILL of a worker": monkey.counts["kill"],

@@ -43,8 +43,10 @@ class Fleet:
         self.workers = [Worker(number) for number in range(count)]
         self.folder = folder
         self.lease = lease
-        for file in (*folder.glob("notes-*"), *folder.glob("worker-*.log")):
+        for file in (*folder.glob("notes-*"), *folder.glob("worker-*.log"), *folder.glob("calm")):
             file.unlink()  # of an earlier session
+        # Inherited: a process that is told so before it listens must not die of it.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._url, self._seed, self._starts, self._fence = url, seed, starts, fence
 
     def notes(self) -> list[str]:
@@ -118,10 +120,10 @@ class Fleet:
 
     def revive(self) -> None:
         """Everybody is there and goes on, and starts nothing by itself any more."""
-        self._starts = 0.0
+        (self.folder / "calm").touch()
         for worker in self.workers:
             self.go_on(worker)
-            if not self.signal(worker, signal.SIGUSR2):
+            if not self.alive(worker):
                 self.start(worker)
 
     def leave(self, seconds: float = 30) -> list[int]:

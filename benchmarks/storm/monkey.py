@@ -41,6 +41,8 @@ class Monkey:
     seed: int
     pause: float = 0.7
     counts: Counter[str] = field(default_factory=Counter)
+    #: workers that ended by themselves
+    gone: list[str] = field(default_factory=list)
     #: what was done: seconds, deed
     deeds: list[tuple[float, str]] = field(default_factory=list)
 
@@ -53,6 +55,7 @@ class Monkey:
             for entry in [entry for entry in due if entry[0] <= now]:
                 due.remove(entry)
                 self._again(entry[1], entry[2])
+            self._look_after([entry[2] for entry in due])
             # All decisions are drawn, whatever comes of them, so that a seed always gives the same list.
             deed = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             worker = rng.choice(self.fleet.workers)
@@ -63,6 +66,13 @@ class Monkey:
             time.sleep(pause)
         for _, deed, worker in due:
             self._again(deed, worker)
+
+    def _look_after(self, expected: list[Worker]) -> None:
+        """A worker that is gone and that we did not kill: nothing here may end a process but we."""
+        for worker in self.fleet.workers:
+            if worker not in expected and not self.fleet.alive(worker):
+                self.gone.append(f"end: worker {worker.number} ended by itself (see its log)")
+                self.fleet.start(worker)
 
     def _note(self, deed: str, text: str) -> None:
         self.counts[deed] += 1

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from uuid import UUID
 
@@ -191,7 +192,7 @@ class Writer:
         if isinstance(woken, list) and any(rows and len(rows[0][0] or b"") == _UUID_TEXT for rows in woken):
             self._on_woken()
 
-    def _acknowledge(self, batch: list[Unit], rows: list[Rows] | None, lost: Set[bytes] = frozenset()) -> None:
+    def _acknowledge(self, batch: list[Unit], rows: list[Rows] | None, lost: AbstractSet[bytes] = frozenset()) -> None:
         """Tell everybody. *rows* is None when a witness told us that the batch had been committed, all but *lost*."""
         self.commits += 1
         self.units += len(batch)

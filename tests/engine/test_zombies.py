@@ -23,7 +23,7 @@ def replace_owner(url: str, run: str) -> None:
             " returning id, epoch)"
             " insert into dataflows.event (run, seq, epoch, kind, data, at)"
             " select id, (select max(seq) + 1 from dataflows.event e where e.run = id), epoch, 'run.claimed',"
-            " '{\"why\": \"lost\"}', now() from head",
+            ' \'{"why": "lost"}\', now() from head',
             (run,),
         )
 
