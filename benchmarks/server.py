@@ -80,13 +80,13 @@ def postgres() -> Iterator[Server]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: terminated"))  # an exit runs what is below
     home = Path(tempfile.mkdtemp(prefix="dfbench-"))
     try:
-        binaries, identity = _installation(home)
+        binaries, identity = installation(home)
         data = home / "data"
-        _call(
+        call(
             [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"],
             identity,
         )
-        port = _free_port()
+        port = free_port()
         options = {
             **SETTINGS,
             "listen_addresses": "127.0.0.1",
@@ -101,16 +101,16 @@ def postgres() -> Iterator[Server]:
             process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=home, **identity)
         server = Server(port=port, pid=process.pid, binaries=binaries, log=path)
         try:
-            _wait_until_ready(server, process)
+            wait_until_ready(server, process, home / "postgres.log")
             yield server
         finally:
-            _call([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], identity, check=False)
+            call([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], identity, check=False)
             process.wait(30)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _installation(home: Path) -> tuple[Path, dict[str, Any]]:
+def installation(home: Path) -> tuple[Path, dict[str, Any]]:
     """Where the binaries are and as whom they run.
 
     PostgreSQL refuses to be root. Then it runs as ``nobody`` from a copy beside its data: the original may
@@ -136,19 +136,19 @@ def _installation(home: Path) -> tuple[Path, dict[str, Any]]:
     return copy / "bin", {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _call(command: list[Any], identity: dict[str, Any], check: bool = True) -> None:
+def call(command: list[Any], identity: dict[str, Any], check: bool = True) -> None:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd="/", **identity)
     if check and done.returncode:
         raise SystemExit(f"benchmarks: {Path(command[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -179,6 +179,7 @@ def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
                     wire.uuids([unit.head.id for unit, _ in consumed if unit.head]),
                     wire.int8s([message for _, message in consumed]),
                     wire.int4s([unit.events[-1].seq for unit, _ in consumed]),
+                    wire.int4s([unit.head.epoch for unit, _ in consumed if unit.head]),
                 ],
             )
         )
@@ -202,6 +203,7 @@ def _deliveries(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
     found: list[Command] = []
     messages = [message for unit in batch for message in unit.messages]
     if messages:
+        senders = [unit for unit in batch for _ in unit.messages]
         found.append(
             (
                 "send",
@@ -212,11 +214,13 @@ def _deliveries(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
                     wire.texts([m.name for m in messages]),
                     wire.texts([m.payload for m in messages]),
                     wire.texts([m.dedupe for m in messages]),
+                    *_senders(senders),
                 ],
             )
         )
     broadcasts = [broadcast for unit in batch for broadcast in unit.broadcasts]
     if broadcasts:
+        senders = [unit for unit in batch for _ in unit.broadcasts]
         found.append(
             (
                 "broadcast",
@@ -225,10 +229,21 @@ def _deliveries(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
                     wire.uuids([b.id for b in broadcasts]),
                     wire.texts([b.name for b in broadcasts]),
                     wire.texts([b.payload for b in broadcasts]),
+                    *_senders(senders),
                 ],
             )
         )
     return found
+
+
+def _senders(units: Sequence[Unit]) -> list[bytes | None]:
+    """The run, the event and the epoch with which something is sent; what no run sends has none."""
+    own = [(unit.head, unit.events[-1].seq) if unit.head and unit.events else (None, 0) for unit in units]
+    return [
+        wire.uuids([head.id if head else None for head, _ in own]),
+        wire.int4s([seq for _, seq in own]),
+        wire.int4s([head.epoch if head else 0 for head, _ in own]),
+    ]
 
 
 def wakes(batch: Sequence[Unit], stamp: bytes | None, sender: str) -> list[Command]:

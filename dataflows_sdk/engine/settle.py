@@ -115,8 +115,10 @@ async def _unhappy(engine: Engine, live: LiveRun, error: BaseException) -> tuple
         await _cancel_children(engine, live)
         reason = (live.cancel or {}).get("reason", "")
         return "cancelled", {"reason": reason, **({"undo_failed": failures} if failures else {})}
-    if isinstance(error, ControlFlow | asyncio.CancelledError | StoreUnavailableError):
+    if isinstance(error, ControlFlow | asyncio.CancelledError):
         raise error
+    if isinstance(error, StoreUnavailableError) and engine.closing:
+        raise error  # ours, at the end; any other time it is of another database, and an error like any other
     for kind, code in _MISFITS.items():
         if isinstance(error, kind):
             reason = {"code": code, "message": str(error)}

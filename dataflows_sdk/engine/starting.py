@@ -134,6 +134,8 @@ def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) ->
         else:
             engine.on_queued()
         return
+    if run.id in engine.live:
+        return  # an id that was started twice
     state = RunState(workflow=workflow.name)
     if run.depth:
         state.created = {"depth": run.depth}

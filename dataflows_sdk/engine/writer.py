@@ -15,6 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -78,6 +79,7 @@ class Writer:
         self._busy = False
         self._flying: list[Unit] = []
         self._closed = False
+        self._doubted: Unit | None = None
         self._task: asyncio.Task[None] | None = None
         #: told the size and the latency of each commit
         self.observer: Observer | None = None
@@ -200,13 +202,12 @@ class Writer:
         if isinstance(woken, list) and any(rows and len(rows[0][0] or b"") == _UUID_TEXT for rows in woken):
             self._on_woken()
 
-    def _acknowledge(self, batch: list[Unit], rows: list[Rows] | None) -> None:
-        """Tell everybody. *rows* is None when a witness told us that the batch had been committed."""
+    def _acknowledge(self, batch: list[Unit], rows: list[Rows] | None, lost: AbstractSet[bytes] = frozenset()) -> None:
+        """Tell everybody. *rows* is None when a witness told us that the batch had been committed, all but *lost*."""
         self.commits += 1
         self.units += len(batch)
         if self.observer is not None:
             self.observer.committed(len(batch), time.perf_counter() - self._sent_at)
-        lost: set[bytes] = set()
         if rows is not None:
             lost = self._read_answers(batch, rows)
         hints: set[UUID] = set()
@@ -285,11 +286,14 @@ class Writer:
                 if not self._pipeline.connected:
                     await self._pipeline.connect()
                     log.info("connected to PostgreSQL again")
-                if sent and await self._committed(batch):
+                if sent:
                     await self._find_created(batch)
-                    self._acknowledge(todo.popleft(), None)
-                    attempt = 0
-                    continue
+                    refused = await self._witness(batch)
+                    if refused is not None:
+                        await self._tell_again(batch)
+                        self._acknowledge(todo.popleft(), None, refused)
+                        attempt = 0
+                        continue
                 outcomes = await self._pipeline.send(*self._transactions(batch))
                 outcome = outcomes[0]
             except StoreUnavailableError as error:
@@ -302,6 +306,7 @@ class Writer:
                 continue
             if isinstance(outcome, StatementError):
                 self._sort_out(todo, outcome)
+                sent = True  # look before it is sent again
                 continue
             self._acknowledge(todo.popleft(), outcome)
             self._look_for_woken(outcomes)
@@ -318,6 +323,9 @@ class Writer:
             middle = len(batch) // 2
             todo.extendleft([batch[middle:], batch[:middle]])
         elif refusal.sqlstate == _UNIQUE_VIOLATION and batch[0].head is not None:
+            if self._doubted is not batch[0]:
+                self._doubted = batch[0]  # the first sending may have been at its commit when we looked: look again
+                return
             # Somebody else wrote under a seq of ours: the run is theirs.
             todo.popleft()
             self._lose(batch[0])
@@ -334,31 +342,40 @@ class Writer:
         if first:
             self._on_lost(unit.head)
 
-    async def _committed(self, batch: list[Unit]) -> bool:
-        for unit in batch:
-            if unit.head is not None and unit.events and not unit.head.lost:
-                head, event = unit.head, unit.events[0]
-                command: Command = (
-                    "witness",
-                    [head.id.bytes, wire.int4(event.seq), wire.int4(head.epoch)],
-                )
-                break
-            if unit.runs:
-                command = ("witness_runs", [wire.uuids([run.id for run in unit.runs])])
-                break
-        else:
-            return False  # what is left (messages, blobs) may be sent twice without harm
-        outcome = (await self._pipeline.send([command]))[0]
-        return not isinstance(outcome, StatementError) and bool(outcome[0])
+    async def _witness(self, batch: list[Unit]) -> set[bytes] | None:
+        """Did a batch arrive whose answer was lost? It was one transaction: an event of it tells for all.
+
+        Gives the runs that the fence refused in it; None when it did not arrive, or has no event to tell. What has
+        none (starts, messages) may be sent twice without harm.
+        """
+        own = [(u.head, u.events[0].seq) for u in batch if u.head is not None and u.events and not u.head.lost]
+        if not own:
+            return None
+        asked = [
+            wire.raw_uuids([head.raw for head, _ in own]),
+            wire.int4s([seq for _, seq in own]),
+            wire.int4s([head.epoch for head, _ in own]),
+        ]
+        outcome = (await self._pipeline.send([("witnesses", asked)]))[0]
+        if isinstance(outcome, StatementError):
+            raise StoreUnavailableError(str(outcome))
+        there = {row[0] for row in outcome[0] if row[0] is not None}
+        return {run for head, _ in own if (run := str(head.id).encode()) not in there} if there else None
 
     async def _find_created(self, batch: list[Unit]) -> None:
-        """Which runs did a batch make whose answer was lost?"""
+        """Which runs did a batch make whose answer was lost? One that is another's, or over, is not begun here."""
         ids = [run.id for unit in batch for run in unit.runs]
         if ids:
             outcome = (await self._pipeline.send([("witness_runs", [wire.uuids(ids)])]))[0]
             if isinstance(outcome, StatementError):
                 raise StoreUnavailableError(str(outcome))
-            _tell_created(batch, outcome[0])
+            _tell_witnessed(batch, outcome[0])
+
+    async def _tell_again(self, batch: list[Unit]) -> None:
+        """A batch is there; whether those whom it concerns were woken after it, nobody knows."""
+        told = self._transactions(batch)[1:]
+        if told:
+            self._look_for_woken([[], *await self._pipeline.send(*told)])
 
     def _fail(self, batches: deque[list[Unit]], error: BaseException) -> None:
         for batch in batches:
@@ -402,8 +419,23 @@ def _tell_created(batch: Sequence[Unit], rows: Rows) -> None:
     """Which runs were made; those that nobody owns have found a limit on their queue and wait for their turn."""
     made: dict[UUID, bool] = {UUID(row[0].decode()): row[1] == b"t" for row in rows if row[0] is not None}
     for unit in batch:
-        if unit.runs:
-            unit.created = frozenset(run.id for run in unit.runs if run.id in made)
+        if unit.runs:  # sent again, some may have been there already, made by the first sending
+            unit.created |= frozenset(run.id for run in unit.runs if run.id in made)
             for run in unit.runs:
                 if run.owner is not None and made.get(run.id):
                     run.owner, run.status = None, "queued"
+
+
+def _tell_witnessed(batch: Sequence[Unit], rows: Rows) -> None:
+    """Which runs a batch had made whose answer was lost. One that is another's, or over, is not begun here."""
+    there = {UUID(row[0].decode()): (row[1], row[2] == b"t") for row in rows if row[0] is not None}
+    for unit in batch:
+        found: list[UUID] = []
+        for run in unit.runs:
+            owner, queued = there.get(run.id, (None, False))
+            if run.id not in there or (run.owner is not None and not queued and owner != str(run.owner).encode()):
+                continue
+            if run.owner is not None and queued:
+                run.owner, run.status = None, "queued"
+            found.append(run.id)
+        unit.created = frozenset(found)

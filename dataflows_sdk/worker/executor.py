@@ -22,6 +22,7 @@ from dataflows_sdk.engine.claims import adopt, claimed
 from dataflows_sdk.errors import StoreError, StoreUnavailableError
 from dataflows_sdk.store import wire
 from dataflows_sdk.worker.heartbeat import Heartbeat
+from dataflows_sdk.worker.strays import Strays
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
@@ -57,6 +58,7 @@ class Executor:
         self._kicked: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         self._suspects: dict[UUID, float] = {}
+        self._strays = Strays(engine)
         self._last_look = 0.0
         self._pause = poll
         #: when the next run that is known here may be claimed
@@ -190,7 +192,7 @@ class Executor:
         (rows,) = await engine.reader.query(
             ("look", [stamp, engine.worker_id.bytes, wire.texts(names), self._queues()])
         )
-        workers, dead, orphans, limits, ready, next_at = rows[0]
+        workers, dead, orphans, limits, ready, next_at, owned = rows[0]
         self.population = max(1, int(workers or 1))
         self._limits = limits == b"t"
         self._next_at = None if next_at is None else wire.read_instant(next_at)
@@ -202,6 +204,8 @@ class Executor:
             self._suspects = {}
         if orphans == b"t":
             found = await self._wake_orphans() or found
+        if int(owned or 0) > len(engine.live):
+            found = await self._strays.look() or found
         if engine.live:
             await self._look_at_inboxes()
         if found or ready == b"t" or self._is_due():

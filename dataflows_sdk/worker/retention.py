@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -147,7 +147,7 @@ class Keeper:
             DefinitionError: there is no policy.
         """
         chosen = self._chosen(policy)
-        now = datetime.now(UTC)
+        now = self._engine.clock.now()
         runs: Counter[str] = Counter()
         for workflow, age, left_out in _parts(chosen):
             for name, count, _, _ in self._read("count_expired", now - age, workflow, left_out):
@@ -220,7 +220,7 @@ class Keeper:
                     run(connection, "retention", "unlock", ())
 
     def _apply(self, policy: Retention, progress: Callable[[int], Any] | None) -> RetentionReport:
-        now = datetime.now(UTC)
+        now = self._engine.clock.now()
         done = _Done(progress)
         for workflow, age, left_out in _parts(policy):
             for page in self._oldest(now - age, workflow, left_out):
@@ -295,7 +295,7 @@ class Keeper:
 
     def _trim(self) -> None:
         # what is said of streams is meant to hold also where nobody publishes any more
-        while self._database.read("streams", "trim", (None, datetime.now(UTC), _BATCH)):
+        while self._database.read("streams", "trim", (None, self._engine.clock.now(), _BATCH)):
             pass
 
     def _note(self, action: str, detail: dict[str, Any]) -> None:

@@ -34,7 +34,20 @@ where w.id = $1::uuid and not exists (select 1 from dataflows.run r where r.owne
 -- name: dead_workers
 -- $1 own id
 -- Workers whose lease ran out (true), and those whose session is gone, so that their lock is free (false): the
--- latter may only be reconnecting, the caller looks twice.
+-- latter may only be reconnecting, the caller looks twice. So may owners of runs whom nobody remembers: one was taken
+-- for dead, came back, and may have died before it could register again.
+with recursive owners(id) as (
+    (select r.owner from dataflows.run r
+     where r.status = 'running' and r.owner is not null order by r.owner limit 1)
+    union all
+    select (select r.owner from dataflows.run r
+            where r.status = 'running' and r.owner > o.id order by r.owner limit 1)
+    from owners o where o.id is not null
+)
+select o.id, false
+from owners o
+where o.id <> $1::uuid and not exists (select 1 from dataflows.worker w where w.id = o.id)
+union all
 select w.id, w.heartbeat_at + w.lease < now()
 from dataflows.worker w
 where w.id <> $1::uuid
@@ -51,7 +64,7 @@ where w.id <> $1::uuid
 -- $1 now $2 worker $3 workflow[] $4 queue[] or null for all
 -- One glance at everything that a worker may have to do; what there is is then asked for by its own statement.
 -- Returns how many workers there are; whether one of them may be gone; whether a message was not told; whether queues
--- have limits; whether a run may be claimed; and when the next one may be.
+-- have limits; whether a run may be claimed; when the next one may be; and how many are this worker's.
 with recursive timer(queue, workflow, wake_at) as (
     (select r.queue, r.workflow, r.wake_at from dataflows.run r
      where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
@@ -69,9 +82,19 @@ with recursive timer(queue, workflow, wake_at) as (
         select r.queue, r.workflow from dataflows.run r
         where r.status = 'queued' and (r.queue, r.workflow) > (p.queue, p.workflow)
         order by r.queue, r.workflow limit 1) n
+), owners(id) as (
+    (select r.owner from dataflows.run r
+     where r.status = 'running' and r.owner is not null order by r.owner limit 1)
+    union all
+    select (select r.owner from dataflows.run r
+            where r.status = 'running' and r.owner > o.id order by r.owner limit 1)
+    from owners o where o.id is not null
 )
 select (select count(*) from dataflows.worker),
        exists (
+           select 1 from owners o
+           where o.id <> $2::uuid and not exists (select 1 from dataflows.worker w where w.id = o.id))
+       or exists (
            select 1 from dataflows.worker w
            where w.id <> $2::uuid
              and (w.heartbeat_at + w.lease < now()
@@ -102,7 +125,8 @@ select (select count(*) from dataflows.worker),
                 select b.at from dataflows.begun b
                 where b.queue = q.name and b.at > coalesce($1::timestamptz, now()) - q.key_period
                 order by b.at limit 1) b
-            where q.key_rate is not null and exists (select 1 from ready p where p.queue = q.name)));
+            where q.key_rate is not null and exists (select 1 from ready p where p.queue = q.name))),
+       (select count(*) from dataflows.run r where r.status = 'running' and r.owner = $2::uuid);
 
 -- name: ready_delayed
 -- $1 now $2 limit
@@ -421,6 +445,32 @@ select q.id, (select coalesce(max(e.seq), 0) + 1 from dataflows.event e where e.
        json_build_object('worker', q.owner), coalesce($1::timestamptz, now())
 from queued q
 returning run;
+
+-- name: owned
+-- $1 worker
+select r.id, r.epoch from dataflows.run r where r.owner = $1::uuid and r.status = 'running';
+
+-- name: reclaim_own
+-- $1 now $2 worker $3 run[] $4 epoch[]
+-- Runs of ours that are not in our memory: the answer to their claim was lost.
+with lost as (
+    select r.id
+    from unnest($3::uuid[], $4::int[]) as q(id, epoch)
+    join dataflows.run r on r.id = q.id and r.epoch = q.epoch
+    where r.status || '' = 'running' and r.owner = $2::uuid
+    for update of r skip locked
+), claimed as (
+    update dataflows.run r
+    set epoch = r.epoch + 1
+    from lost where lost.id = r.id
+    returning r.id, r.workflow, r.version, r.epoch, r.parent, r.parent_key, r.created_at
+), noted as (
+    insert into dataflows.event (run, seq, epoch, kind, data, at)
+    select c.id, (select coalesce(max(e.seq), 0) + 1 from dataflows.event e where e.run = c.id), c.epoch, 'run.claimed',
+           json_build_object('worker', $2::uuid, 'why', 'lost'), coalesce($1::timestamptz, now())
+    from claimed c
+)
+select id, workflow, version, epoch, parent, parent_key, created_at, 'lost' as was, null from claimed order by id;
 
 -- name: claim_one
 -- $1 now $2 worker $3 run $4 status[] that may be claimed $5 whether also from a queue with limits

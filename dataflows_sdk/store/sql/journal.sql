@@ -156,33 +156,42 @@ from unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::timestamptz[], $7:
 where r.id = u.id and r.epoch = u.epoch and r.status || '' = 'running';
 
 -- name: consume
--- $1 run[] $2 message[] $3 seq[]
+-- $1 run[] $2 message[] $3 seq[] $4 epoch[]
+-- Taken only by an event that is there: that of an owner who was replaced was not appended, and the message is for
+-- the successor.
 update dataflows.message m
 set consumed = u.seq
-from unnest($1::uuid[], $2::bigint[], $3::int[]) as u(run, id, seq)
-where m.run = u.run and m.id = u.id;
+from unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[]) as u(run, id, seq, epoch)
+where m.run = u.run and m.id = u.id
+  and exists (select 1 from dataflows.event e where e.run = u.run and e.seq = u.seq and e.epoch = u.epoch);
 
 -- name: send
--- $1 now $2 run[] $3 kind[] $4 name[] $5 payload[] $6 dedupe[]
--- Returns, for each message in order, the status of its run: null for an unknown run. A finished run gets nothing.
+-- $1 now $2 run[] $3 kind[] $4 name[] $5 payload[] $6 dedupe[] $7 run that sends, or null[] $8 its event[] $9 its epoch[]
+-- Returns, for each message in order, the status of its run: null for an unknown run. A finished run gets nothing, and
+-- what a run sends is sent only with the event that says so: an owner who was replaced sends nothing.
 with u as (
-    select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
-        with ordinality as u(run, kind, name, payload, dedupe, n)
+    select * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::int[], $9::int[])
+        with ordinality as u(run, kind, name, payload, dedupe, sender, seq, epoch, n)
 ), sent as (
     insert into dataflows.message (run, kind, name, payload, dedupe, at)
     select u.run, u.kind, u.name, u.payload::json, u.dedupe, coalesce($1::timestamptz, clock_timestamp())
     from u join dataflows.run r on r.id = u.run
     where r.status not in ('succeeded', 'failed', 'cancelled')
+      and (u.sender is null
+        or exists (select 1 from dataflows.event e where e.run = u.sender and e.seq = u.seq and e.epoch = u.epoch))
     order by u.n
     on conflict (run, dedupe) where dedupe is not null do nothing
 )
 select r.status from u left join dataflows.run r on r.id = u.run order by u.n;
 
 -- name: broadcast
--- $1 now $2 id[] $3 name[] $4 payload[]
+-- $1 now $2 id[] $3 name[] $4 payload[] $5 run that sends, or null[] $6 its event[] $7 its epoch[]
 insert into dataflows.broadcast (id, name, payload, at)
 select u.id, u.name, u.payload::json, coalesce($1::timestamptz, clock_timestamp())
-from unnest($2::uuid[], $3::text[], $4::text[]) as u(id, name, payload)
+from unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::int[], $7::int[])
+     as u(id, name, payload, sender, seq, epoch)
+where u.sender is null
+   or exists (select 1 from dataflows.event e where e.run = u.sender and e.seq = u.seq and e.epoch = u.epoch)
 on conflict do nothing;
 
 -- name: wake
@@ -220,11 +229,18 @@ select pg_notify('dataflows', $1);
 
 -- name: witness
 -- $1 run $2 seq $3 epoch
--- Did a batch whose connection broke arrive? One of its events tells for all: it was one transaction.
+-- Did a transaction whose connection broke arrive? One of its events tells for all.
 select 1 from dataflows.event where run = $1::uuid and seq = $2::int and epoch = $3::int;
+
+-- name: witnesses
+-- $1 run[] $2 seq[] $3 epoch[]
+-- The same for a batch: the runs whose event is there. When one is, the others were refused by the fence.
+select e.run from unnest($1::uuid[], $2::int[], $3::int[]) as q(run, seq, epoch)
+join dataflows.event e on e.run = q.run and e.seq = q.seq and e.epoch = q.epoch;
 
 -- name: witness_runs
 -- $1 run[]
--- Runs that exist, and whether they were only queued when they were made.
-select r.id, e.epoch = 0 from dataflows.run r join dataflows.event e on e.run = r.id and e.seq = 1
+-- Runs that are there; who has the first claim on them, as long as it lasts; and whether they were only queued at first.
+select r.id, case when r.epoch = 1 and r.status = 'running' then r.owner end, e.epoch = 0
+from dataflows.run r join dataflows.event e on e.run = r.id and e.seq = 1
 where r.id = any($1::uuid[]);
