@@ -15,6 +15,7 @@ import psycopg
 
 import dataflows_sdk as df
 from crew import Crew, count, drained, in_lanes, latencies, lots, stamp, stand_by, work_until_dismissed
+from dataflows_sdk.cli.worker import settle_memory
 from protocol import PAYLOAD, Job, Measurement, Stopwatch, main, throughput, workload
 from server import cpu_seconds
 
@@ -83,6 +84,7 @@ def serve(job: Job) -> Measurement:
     stamping = job.settings.get("stamp", False)
     ctx = df.connect(job.dsn, linger=job.settings.get("linger", "1s"))
     stand_by()
+    settle_memory()  # as `dataflows worker` does
     ctx.register(*workflows().values())
     work_until_dismissed()
     return {}

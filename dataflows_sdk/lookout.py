@@ -8,7 +8,9 @@ import weakref
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.errors import StoreUnavailableError
+from dataflows_sdk.worker.executor import LOOKS
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
@@ -42,10 +44,13 @@ class Lookout:
 
     def _loop(self) -> None:
         # Not at once: who connects for a moment only need not pay for it.
-        while not self._stop.wait(self._every):
+        pause = self._every
+        while not self._stop.wait(pause):
             context = self._context()
             if context is None:
                 return
+            # The more there are who look, the more seldom each of them has to.
+            pause = max(self._every, context._executor.population / LOOKS) * (0.75 + chance() / 2)
             try:
                 self._look(context)
             except StoreUnavailableError as error:

@@ -91,13 +91,14 @@ class Signals:
         self._cancel_idle(target)
 
     def _cancel_idle(self, target: UUID) -> None:
-        """A run that sleeps, has nothing to undo, and whose code this process does not have is ended here and now.
+        """A run that nobody is at, that has nothing to undo, and whose code this process does not have is ended here and
+        now; so is one that never began.
 
         Where the code is known it is woken instead, so that it sees the cancel at its wait.
         """
         whole: Any = self
         state = Run(whole, target).state()
-        if self._works and self._knows(state.workflow):
+        if state.claims and self._works and self._knows(state.workflow):
             return
         needs_code = any(record.data.get("undo") for record in state.steps.values()) or any(
             record.op == "child" and record.state == "waiting" for record in state.steps.values()

@@ -67,7 +67,7 @@ def worker(
     limits: dict[str, Any] = {"concurrency": concurrency, "threads": threads, "lease": lease}
     with place.open(work=True, make=True, queues=queues or None, published=published, **limits) as ctx:
         ctx.register(*found)
-        _settle_memory()
+        settle_memory()
         working = ctx.worker(grace=grace)
         working.listen()
         _say(ctx, queues, supervised)
@@ -89,7 +89,7 @@ def _arguments(
     return ["worker", *modules, *chosen, *limits, "--supervised", *place.arguments()]
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """What was imported stays: the collector need not walk over it again and again.
 
     A process that takes on runs all day makes many objects and hardly any cycles; with the usual thresholds a quarter

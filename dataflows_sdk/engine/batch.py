@@ -121,7 +121,15 @@ def _creations(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
                 wire.instants([r.key_until for r in runs]) if lasting else None,
             ],
         ),
-        ("first_events", [stamp, wire.uuids([r.id for r in runs]), wire.texts([r.data for r in runs])]),
+        (
+            "first_events",
+            [
+                stamp,
+                wire.uuids([r.id for r in runs]),
+                wire.texts([r.data for r in runs]),
+                wire.int4s([1 if r.owner is not None else 0 for r in runs]),
+            ],
+        ),
     ]
     return found
 

@@ -61,7 +61,7 @@ def enqueue(
         ("journal", "release_keys", [now, [run.workflow], [idempotency_key]]),
         *([("journal", "put_versions", version)] if workflow.kind != "elsewhere" else []),
         ("journal", "create_runs", [now, *head, *rest]),
-        ("journal", "first_events", [now, [run.id], [run.data]]),
+        ("journal", "first_events", [now, [run.id], [run.data], [0]]),
         ("journal", "notify", [f"enqueue {later}"]),
     ]
     if encoded.blobs:

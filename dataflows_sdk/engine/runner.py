@@ -349,6 +349,11 @@ class Engine:
         columns = describe(workflow)
         return (Version(workflow.name, workflow.version, **columns),)
 
+    def begins_here(self, workflow: Workflow, place: Placement) -> bool:
+        """Whether a run may begin in this process as soon as it is made, if there is room."""
+        here = self._owns and not self.closing and place.direct and self.serves(place.queue)
+        return here and self.catalog.get(workflow.name) is not None
+
     def new_run(
         self,
         workflow: Workflow,
@@ -364,8 +369,7 @@ class Engine:
     ) -> NewRun:
         """A run to create: ours at once where there is room, else queued for whoever has it."""
         place = placement if placement is not None else workflow.placement
-        here = not queued and self._owns and not self.closing and len(self.live) < self.concurrency
-        here = here and place.direct and self.serves(place.queue) and self.catalog.get(workflow.name) is not None
+        here = not queued and len(self.live) < self.concurrency and self.begins_here(workflow, place)
         depth = parent.depth + 1 if parent is not None else 0
         status = "running" if here else "queued" if place.delay is None else "sleeping"
         data = (

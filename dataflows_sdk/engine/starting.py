@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dataflows_sdk.core.codec import Encoded
 from dataflows_sdk.engine.definitions import Event, Workflow
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import LiveRun
@@ -105,7 +106,15 @@ def start_runs(
     if not events:
         told([], None)
         return
+    place = placement if placement is not None else workflow.placement
     room = max(0, engine.concurrency - len(engine.live))
+    if place.slot is None and not engine.begins_here(workflow, place):
+        encoded = _encoded(engine, workflow, events, told)
+        if encoded is None:
+            return
+        if not any(each.blobs for each in encoded):
+            _queue_runs(engine, workflow, list(zip(events, encoded, strict=True)), told, placement)
+            return
     started: list[Started | None] = [None] * len(events)
     errors: list[BaseException] = []
     left = len(events)
@@ -124,6 +133,43 @@ def start_runs(
 
     for number, event in enumerate(events):
         start_run(engine, workflow, event, tell(number), queued=number >= room, placement=placement)
+
+
+def _encoded(engine: Engine, workflow: Workflow, events: Sequence[Event[Any]], told: Told) -> list[Encoded] | None:
+    what = f"payload of workflow {workflow.name!r}"
+    try:
+        return [engine.values.encode(event.raw, what) for event in events]
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+        told(None, error)
+        return None
+
+
+def _queue_runs(
+    engine: Engine,
+    workflow: Workflow,
+    events: Sequence[tuple[Event[Any], Encoded]],
+    told: Told,
+    placement: Placement | None,
+) -> None:
+    """Create runs that all wait for a worker: one unit, in which they are there together or not at all."""
+    runs = [
+        started_within(
+            engine.new_run(workflow, encoded.text, event=event, queued=True, placement=placement), event.traceparent
+        )
+        for event, encoded in events
+    ]
+    unit = Unit(runs=tuple(runs), versions=engine.versions(workflow))
+
+    def settled(error: BaseException | None) -> None:
+        if error is not None:
+            told(None, error)
+            return
+        engine.knows(workflow)
+        begin(engine, runs[0], workflow, events[0][0])
+        told([(run.id, None) for run in runs], None)
+
+    unit.settle = settled
+    engine.writer.submit(unit)
 
 
 def begin(engine: Engine, run: NewRun, workflow: Workflow, event: Event[Any]) -> None:

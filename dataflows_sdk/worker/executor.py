@@ -35,7 +35,7 @@ _CLAIM = 200
 #: a session that is gone is believed after it was seen so for this long, in seconds
 _TWICE = 0.8
 #: looks per second of all workers together
-_LOOKS = 20.0
+LOOKS = 20.0
 #: the longest pause between two looks, in seconds
 _SELDOM = 10.0
 _REQUEUE = 1000
@@ -196,7 +196,7 @@ class Executor:
         self.population = max(1, int(workers or 1))
         self._limits = limits == b"t"
         self._next_at = None if next_at is None else wire.read_instant(next_at)
-        self._pause = min(_SELDOM, max(self._poll, self.population / _LOOKS)) * (0.75 + chance() / 2)
+        self._pause = min(_SELDOM, max(self._poll, self.population / LOOKS)) * (0.75 + chance() / 2)
         found = False
         if dead == b"t":
             found = await self._sweep(names)

@@ -150,6 +150,17 @@ def test_a_paused_queue_lets_nothing_go(make_ctx: MakeContext) -> None:
     assert seen == [2, 1]
 
 
+def test_what_a_paused_queue_holds_can_be_cancelled(make_ctx: MakeContext) -> None:
+    workflow, seen = noting()
+    ctx = make_ctx()
+    ctx.queues.pause("stopped")
+    run = ctx.start(workflow, 1, queue="stopped")
+    run.cancel("no longer wanted")
+    wait_until(lambda: run.status == "cancelled", "it is over")
+    assert not seen
+    assert ctx.queues.get("stopped").queued == 0
+
+
 def test_a_limit_for_all_queues_together(make_ctx: MakeContext) -> None:
     gauge = Gauge()
     ctx, other = make_ctx(), make_ctx()

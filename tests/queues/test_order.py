@@ -105,6 +105,19 @@ def test_runs_that_nobody_knows_do_not_stand_in_the_way(make_ctx: MakeContext) -
     strange[0].result(timeout=20)
 
 
+def test_payloads_that_look_like_a_first_event(make_ctx: MakeContext) -> None:
+    workflow, _ = noting()
+    ctx = make_ctx()
+    ctx.queues.set("limited", concurrency=5)
+    payload = {"status": "running", "text": '"status":"running"'}
+    runs = [ctx.start(workflow, payload), ctx.start(workflow, payload, queue="limited")]
+    ctx.queues.set("default", concurrency=5)
+    runs += [ctx.start(workflow, payload), *ctx.start_many(workflow, [payload, payload], queue="q")]
+    for run in runs:
+        assert run.result(timeout=20) == run.input == payload
+    assert [run.events()[0].data["status"] for run in runs] == ["running", *["queued"] * 4]
+
+
 def test_a_run_that_began_goes_on_before_those_that_did_not(make_ctx: MakeContext) -> None:
     order: list[str] = []
 

@@ -69,15 +69,15 @@ on conflict do nothing
 returning id, owner is null;
 
 -- name: first_events
--- $1 now $2 run[] $3 data[]
+-- $1 now $2 run[] $3 data[] $4 1 for a run that was to have an owner[]
 -- The first event of each run that create_runs of the same transaction made; of one that existed it is there.
--- The first "status" in it is the run's: one that was to be running may only be queued.
+-- One that was to be running and is only queued is told so; the first "status" in the data is the run's, not the input's.
 insert into dataflows.event (run, seq, epoch, kind, data, at)
 select u.run, 1, r.epoch, 'run.created',
-       case when r.owner is null then regexp_replace(u.data, '"status":"running"', '"status":"queued"')
+       case when u.owned = 1 and r.owner is null then regexp_replace(u.data, '"status":"running"', '"status":"queued"')
             else u.data end::json,
        coalesce($1::timestamptz, now())
-from unnest($2::uuid[], $3::text[]) as u(run, data)
+from unnest($2::uuid[], $3::text[], $4::int[]) as u(run, data, owned)
 join dataflows.run r on r.id = u.run
 on conflict do nothing;
 
