@@ -366,6 +366,7 @@ class Engine:
         idempotency_key: str | None = None,
         queued: bool = False,
         placement: Placement | None = None,
+        now: datetime | None = None,
     ) -> NewRun:
         """A run to create: ours at once where there is room, else queued for whoever has it."""
         place = placement if placement is not None else workflow.placement
@@ -379,7 +380,8 @@ class Engine:
             + (f',"queue":{json_text(place.queue)}' if place.queue != DEFAULT_QUEUE else "")
             + f',"status":"{status}","input":{payload}}}'
         )
-        now = None if here and place.key_lasts is None else self.clock.now()
+        if now is None and (not here or place.key_lasts is not None):
+            now = self.clock.now()
         return NewRun(
             run_id or new_uuid(),
             workflow.name,

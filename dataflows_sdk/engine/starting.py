@@ -152,9 +152,11 @@ def _queue_runs(
     placement: Placement | None,
 ) -> None:
     """Create runs that all wait for a worker: one unit, in which they are there together or not at all."""
+    now = engine.clock.now()
     runs = [
         started_within(
-            engine.new_run(workflow, encoded.text, event=event, queued=True, placement=placement), event.traceparent
+            engine.new_run(workflow, encoded.text, event=event, queued=True, placement=placement, now=now),
+            event.traceparent,
         )
         for event, encoded in events
     ]
