@@ -91,8 +91,8 @@ class Signals:
         self._cancel_idle(target)
 
     def _cancel_idle(self, target: UUID) -> None:
-        """A run that nobody is at, that has nothing to undo, and whose code this process does not have is ended here and
-        now; so is one that never began.
+        """A run that nobody is at, that has nothing to undo, and whose code this process does not have is ended here
+        and now; so is one that never began.
 
         Where the code is known it is woken instead, so that it sees the cancel at its wait.
         """

@@ -34,6 +34,9 @@ class Watchers:
         #: somebody new waits for a run that is not in memory
         self._hurry = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._watchers)
+
     def add(self, run: UUID, watcher: Outcome) -> None:
         """Tell *watcher* how the run ends. A run that is not in memory is looked for in the database."""
         watchers = self._watchers.setdefault(run, [])

@@ -287,8 +287,9 @@ def test_doctor_finds_what_needs_help(invoke: Invoke, ctx: Context, database_url
 
 
 def test_doctor_names_unknown_workflows(
-    invoke: Invoke, waiting_run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, ctx: Context, waiting_run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ctx.close()  # nobody who is alive knows it
     (folder / "others_for_doctor.py").write_text(
         "import dataflows_sdk as df\nf = df.flow('other').step('a', lambda: 1)\n"
     )

@@ -152,6 +152,7 @@ def test_above_a_size_those_that_ended_first_go(make_ctx: MakeContext, database_
     runs = made(ctx, bulky, 60)
     ended_days_ago(database_url, 5, runs)
     open_run = ctx.start(df.Workflow("retention-waits", lambda event, step: step.wait_for_event("go")))
+    wait_until(lambda: open_run.status == "waiting", "it has written what it writes")
     full = ctx.retention.measure()
     limit = full // 2
     policy = df.Retention(age=None, size=limit)

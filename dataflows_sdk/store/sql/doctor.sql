@@ -62,12 +62,46 @@ where r.status = 'running' group by r.owner, r.workflow;
 
 -- name: overdue
 -- $1 seconds $2 rows
--- Runs that should have been claimed and were not, at most so many.
-select d.workflow, d.status, count(*), min(d.wake_at), min(d.id::text) from (
-    select r.id, r.workflow, r.status, r.wake_at from dataflows.run r
-    where r.status in ('queued', 'sleeping', 'waiting') and r.wake_at < now() - make_interval(secs => $1::float8)
-    order by r.wake_at limit $2::int
-) d group by d.workflow, d.status order by 4;
+-- Runs that should have been claimed and were not, at most so many of each workflow. What a queue with limits holds back
+-- is not late.
+with recursive ready(queue, workflow) as (
+    (select r.queue, r.workflow from dataflows.run r where r.status = 'queued' order by r.queue, r.workflow limit 1)
+    union all
+    select n.queue, n.workflow from ready p cross join lateral (
+        select r.queue, r.workflow from dataflows.run r
+        where r.status = 'queued' and (r.queue, r.workflow) > (p.queue, p.workflow)
+        order by r.queue, r.workflow limit 1) n
+), timer(queue, workflow) as (
+    (select r.queue, r.workflow from dataflows.run r
+     where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
+     order by r.queue, r.workflow limit 1)
+    union all
+    select n.queue, n.workflow from timer t cross join lateral (
+        select r.queue, r.workflow from dataflows.run r
+        where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
+          and (r.queue, r.workflow) > (t.queue, t.workflow)
+        order by r.queue, r.workflow limit 1) n
+), late as (
+    select d.* from ready p cross join lateral (
+        select r.id, r.workflow, r.status, r.wake_at from dataflows.run r
+        where r.status = 'queued' and r.queue = p.queue and r.workflow = p.workflow
+        order by r.rank limit $2::int) d
+    where not exists (select 1 from dataflows.queue q where q.name in ('*', p.queue))
+    union all
+    select d.* from timer t cross join lateral (
+        select r.id, r.workflow, r.status, r.wake_at from dataflows.run r
+        where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
+          and r.queue = t.queue and r.workflow = t.workflow and r.wake_at < now() - make_interval(secs => $1::float8)
+        order by r.wake_at limit $2::int) d
+    union all
+    select d.* from (
+        select r.id, r.workflow, r.status, r.wake_at from dataflows.run r
+        where r.status = 'sleeping' and r.epoch = 0 and r.wake_at < now() - make_interval(secs => $1::float8)
+        order by r.wake_at limit $2::int) d
+)
+select d.workflow, d.status, count(*), min(d.wake_at), min(d.id::text) from late d
+where d.wake_at < now() - make_interval(secs => $1::float8)
+group by d.workflow, d.status order by 4;
 
 -- name: unheard
 -- $1 seconds $2 rows
