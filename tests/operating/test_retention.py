@@ -13,6 +13,8 @@ import dataflows_sdk as df
 from dataflows_sdk.core.sizes import format_size, parse_size
 from dataflows_sdk.errors import DefinitionError, InvalidDurationError
 
+from ..conftest import wait_until
+
 if TYPE_CHECKING:
     from ..conftest import MakeContext
 
