@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dataflows.worker")
 
-#: runs claimed at once
+#: runs claimed at once, and from queues with limits, where a claim costs more and others wait for it
 _CLAIM = 200
+_CLAIM_LIMITED = 500
 #: a session that is gone is believed after it was seen so for this long, in seconds
 _TWICE = 0.8
 #: looks per second of all workers together
@@ -233,7 +234,6 @@ class Executor:
             self._backlog = True
             return 0
         await self._own()
-        limit = min(_CLAIM, room)
         stamp = wire.instant(engine.stamp())
         whose = [engine.worker_id.bytes, wire.texts(names)]
         if timers:
@@ -245,37 +245,48 @@ class Executor:
             wire.texts([each.name for each in code]),
             wire.texts([each.version for each in code]),
         ]
+        if self._limits:
+            if timers:
+                await engine.reader.query(("ready_limited", [stamp, wire.int4(_REQUEUE)]))
+            # half of the room for each kind of queue; the last place for whichever has a run
+            for part in (1, 0) if room == 1 else (room // 2,):
+                count = await self._claim_both(stamp, whose, part, room - part, chosen)
+                if count:
+                    return count
+            return 0
+        limit = min(_CLAIM, room)
         (rows,) = await engine.reader.query(("claim_due", [stamp, *whose, wire.int4(limit), *chosen]))
         self._backlog = len(rows) == limit
         if rows:
             await adopt(engine, [claimed(row) for row in rows])
-        count = len(rows)
-        if self._limits and limit > count:
-            count += await self._claim_limited(stamp, whose, limit - count, chosen, timers)
-        return count
+        return len(rows)
 
-    async def _claim_limited(
-        self, stamp: bytes | None, whose: list[bytes], limit: int, chosen: list[bytes | None], timers: bool
+    async def _claim_both(
+        self, stamp: bytes | None, whose: list[bytes], plain: int, limited: int, chosen: list[bytes | None]
     ) -> int:
-        """From queues that have limits; those who claim there do so one after another."""
+        """From queues without limits, and in the same round trip from those that have some.
+
+        Those who claim from queues with limits do so one after another.
+        """
         engine = self._engine
         queues = list(self._turns)
         turns = [wire.texts(queues), wire.texts([self._turns[queue] for queue in queues])]
-        if timers:
-            await engine.reader.query(("ready_limited", [stamp, wire.int4(_REQUEUE)]))
+        plain, limited = min(_CLAIM, plain), min(_CLAIM_LIMITED, limited)
+        due: Rows
         rows: Rows
-        _, rows = await engine.reader.query(
+        due, _, rows = await engine.reader.query(
+            ("claim_due", [stamp, *whose, wire.int4(plain), *chosen]),
             ("lock_queues", []),
-            ("claim_limited", [stamp, *whose, wire.int4(limit), *chosen, *turns]),
+            ("claim_limited", [stamp, *whose, wire.int4(limited), *chosen, *turns]),
         )
         for row in rows:
             queue, key = row[9], row[10]
             if queue is not None and key:
                 self._turns[queue.decode()] = key.decode()  # in the order of the lanes: the last one is where to go on
-        if rows:
-            await adopt(engine, [claimed(row) for row in rows])
-            self._backlog = True  # of very many keys only a part is looked at
-        return len(rows)
+        self._backlog = bool(rows) or (plain > 0 and len(due) == plain)  # of very many keys a part is looked at
+        if due or rows:
+            await adopt(engine, [claimed(row) for row in [*due, *rows]])
+        return len(due) + len(rows)
 
     async def _own(self) -> None:
         if not self._engine.owning:

@@ -292,7 +292,8 @@ with recursive ready(queue, workflow) as (
 ), open as (
     select * from limited l where l.room > 0
 ), lane as (
-    select o.name, k.key, k.nth,
+    -- of many lanes each gives a part at a time, not as much as all of them together
+    select o.name, k.key, k.nth, greatest(4, 2 * $4::int / k.lanes) as share,
            coalesce((select u.n from running u where u.queue = o.name and u.key = k.key), 0) as busy,
            case when k.key = '' then null else o.per_key end as per_key,
            case when k.key = '' then null else o.key_rate - (
@@ -322,7 +323,7 @@ with recursive ready(queue, workflow) as (
                   and r.key <= o.turn
                 order by r.key limit 1) n
         )
-        select k.key, row_number() over (order by k.lap, k.key) as nth
+        select k.key, row_number() over (order by k.lap, k.key) as nth, count(*) over () as lanes
         from (select 0 as lap, key from onward union all select 1, key from again limit 500) k) k
     where o.keyed
 ), candidate as (
@@ -332,7 +333,7 @@ with recursive ready(queue, workflow) as (
         select r.id, r.rank, r.epoch from dataflows.run r
         where r.status = 'queued' and r.key is not null and r.queue = l.name and r.key = l.key
           and r.workflow = any($3::text[]) and (r.pinned is null or r.pinned = any($6::text[]))
-        order by r.rank limit greatest(0, least(l.room, l.per_key - l.busy))) r
+        order by r.rank limit greatest(0, least(l.room, l.share, l.per_key - l.busy))) r
     union all
     select o.name, r.key, 0, r.id, r.rank, r.epoch = 0, 0, null, null, false
     from open o join ready p on p.queue = o.name cross join lateral (
