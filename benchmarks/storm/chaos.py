@@ -86,8 +86,8 @@ def play(
     outcome.demanded = {
         "runs": 150 * minutes,
         "steps": 700 * minutes,
-        "takeovers": 15 * minutes,
-        "SIGKILL of a worker": 5 * minutes,
+        "takeovers": 8 * minutes,
+        "SIGKILL of a worker": 4 * minutes,
         "SIGSTOP and SIGCONT": 4 * minutes,
         "connections cut by the server": 8 * minutes,
         "crashes of PostgreSQL": int(1 * minutes),
