@@ -171,12 +171,8 @@ class Driver:
         connection = self._connection
         if connection is None or connection.closed:
             connection = self._connection = psycopg.connect(self._url)
-        if place:
-            place = {}  # the caller's transaction knows no queues
-            payload = {"n": n}
-            workflow = "chaos-kid"
         try:
-            run = self.ctx.start(workflow, payload, connection=connection)
+            run = self.ctx.start(workflow, payload, connection=connection, **place)
             if keep:
                 connection.commit()
                 self.acknowledged.starts.append(Start(run.id, workflow, n, "transaction"))
