@@ -178,6 +178,11 @@ def explain(run: Run) -> Explanation:
 
 
 def _explain_wait(run: Run, head: dict[str, Any], state: RunState) -> Explanation:
+    if not state.claims:
+        at = head["wake_at"]
+        return Explanation(
+            head["status"], f"it was to be started later: it lines up at {at:%Y-%m-%d %H:%M:%S} UTC (in {_in(at)})"
+        )
     details: list[str] = []
     actions: list[str] = []
     since = state.suspended and next(

@@ -176,6 +176,20 @@ def test_a_supervisor_starts_dead_workers_again(make_ctx: MakeContext, workers: 
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in first)
 
 
+def test_two_workers_share_many_runs_and_run_none_twice(make_ctx: MakeContext, workers: Any, place: Path) -> None:
+    ctx = starter(make_ctx)
+    many = 5_000
+    for lot in range(0, many, 500):
+        ctx.start_many(named("who"), range(lot, lot + 500))
+    worker = workers("jobs", "--processes", "2").ready(2)
+    wait_until(lambda: not ctx.runs(status=["queued", "running"], limit=1), "all are over", 120)
+    kinds = dict(ctx.sql("select kind, count(*) from events group by kind").fetchall())
+    assert kinds == dict.fromkeys(("run.created", "run.claimed", "step.completed", "run.completed"), many)
+    shares = dict(ctx.sql("select result::text, count(*) from runs group by all").fetchall())
+    assert {int(pid) for pid in shares} == {child.pid for child in worker.children()}
+    assert min(shares.values()) > many / 20
+
+
 def test_workers_do_not_outlive_their_supervisor(workers: Any) -> None:
     worker = workers("jobs", "--processes", "2").ready(2)
     children = worker.children()

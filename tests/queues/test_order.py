@@ -148,6 +148,7 @@ def test_a_delayed_start_begins_at_its_time(make_ctx: MakeContext) -> None:
     ctx = make_ctx(clock=clock)
     run = ctx.start(workflow, "later", delay="10m")
     assert run.status == "sleeping"
+    assert "to be started later" in str(run.explain())
     ctx.run(workflow, "now", timeout=20)
     clock.advance("9m59s")
     ctx.run(workflow, "still before", timeout=20)
