@@ -15,6 +15,7 @@ import json
 import logging
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -41,6 +42,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="keep logs, notes and the list of deeds in this directory")
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
+    # Ended from outside, it takes its workers and its server along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(100_000)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="dfchaos-logs-"))
     folder.mkdir(parents=True, exist_ok=True)

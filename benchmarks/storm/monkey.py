@@ -15,8 +15,8 @@ from storm.fleet import Fleet, Worker
 from storm.named import named
 from storm.postgres import Postgres
 
-#: how likely each is
-WEIGHTS = {"kill": 6, "stop": 8, "terminate": 10, "jump": 5, "restart": 1.5}
+#: how often each comes in a round; the order within a round is random, so that also a short storm has all of them
+ROUND = {"kill": 6, "stop": 6, "terminate": 6, "jump": 3, "restart": 1}
 #: seconds between two restarts of PostgreSQL, at least
 _RESTART_EVERY = 8.0
 #: how many workers may be stopped at once
@@ -50,6 +50,7 @@ class Monkey:
         rng = random.Random(f"{self.seed} deeds")
         begun = time.monotonic()
         self._begun, self._restarted = begun, begun - _RESTART_EVERY / 2
+        cards: list[str] = []
         due: list[tuple[float, str, Worker]] = []  # who is continued or started again, and when
         while (now := time.monotonic()) - begun < seconds:
             for entry in [entry for entry in due if entry[0] <= now]:
@@ -57,8 +58,11 @@ class Monkey:
                 self._again(entry[1], entry[2])
             self._look_after([entry[2] for entry in due])
             # All decisions are drawn, whatever comes of them, so that a seed always gives the same list.
-            deed = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-            worker = rng.choice(self.fleet.workers)
+            if not cards:
+                cards = [deed for deed, count in ROUND.items() for _ in range(count)]
+                rng.shuffle(cards)
+            deed = cards.pop()
+            worker = self._target(deed, rng.sample(self.fleet.workers, len(self.fleet.workers)))
             span, pause, pick = rng.random(), rng.uniform(0.2, 1.8) * self.pause, rng.random()
             again = self._do(deed, worker, span, pick)
             if again is not None:
@@ -66,6 +70,11 @@ class Monkey:
             time.sleep(pause)
         for _, deed, worker in due:
             self._again(deed, worker)
+
+    def _target(self, deed: str, workers: list[Worker]) -> Worker:
+        """The first to whom it can be done: who is dead cannot be killed, who is stopped cannot be stopped."""
+        fit = [worker for worker in workers if self.fleet.alive(worker) and (deed == "kill" or not worker.stopped)]
+        return (fit or workers)[0]
 
     def _look_after(self, expected: list[Worker]) -> None:
         """A worker that is gone and that we did not kill: nothing here may end a process but we."""
