@@ -64,6 +64,7 @@ def play(
         stubborn = fleet.leave()
     finally:
         fleet.close()
+        (folder / "signals").write_text("".join(f"{at:.2f} {pid} {name}\n" for at, pid, name in fleet.sent))
         (folder / "deeds").write_text("".join(f"{at:8.2f} {text}\n" for at, text in monkey.deeds))
     outcome = judge(quiet, driver, fleet, golden)
     outcome.title = f"chaos: seed {seed}, {seconds:g} s" + ("" if fence else ", without the fence")
@@ -86,8 +87,8 @@ def play(
     outcome.demanded = {
         "runs": 150 * minutes,
         "steps": 700 * minutes,
-        "takeovers": 8 * minutes,
-        "SIGKILL of a worker": 4 * minutes,
+        "takeovers": 15 * minutes,
+        "SIGKILL of a worker": 5 * minutes,
         "SIGSTOP and SIGCONT": 4 * minutes,
         "connections cut by the server": 8 * minutes,
         "crashes of PostgreSQL": int(1 * minutes),

@@ -42,6 +42,8 @@ class Fleet:
     ) -> None:
         self.workers = [Worker(number) for number in range(count)]
         self.folder = folder
+        #: every signal: when, to which group, which
+        self.sent: list[tuple[float, int, str]] = []
         self.lease = lease
         for file in (*folder.glob("notes-*"), *folder.glob("worker-*.log"), *folder.glob("calm")):
             file.unlink()  # of an earlier session
@@ -96,6 +98,11 @@ class Fleet:
         process = worker.process
         if process is None or process.poll() is not None:
             return False
+        # Not collected yet, so the number cannot be another's; and it has to lead a group of its own, or we would hit
+        # whoever shares it.
+        if os.getpgid(process.pid) != process.pid:
+            raise RuntimeError(f"worker {worker.number} (pid {process.pid}) leads no process group; nothing was sent")
+        self.sent.append((time.time(), process.pid, signal.Signals(number).name))
         os.killpg(process.pid, number)
         return True
 

@@ -129,7 +129,7 @@ async def race(event: Any, step: Any) -> int:
 
     async def work(step: Any) -> int:
         total = 0
-        for number in range(6):
+        for number in range(20):
             total += await step.run("slow", item, 3 + 5 * (number % 2), retry=PATIENT)
         return total
 
@@ -268,7 +268,7 @@ def _kid(n: int) -> int:
 KINDS: dict[str, Kind] = {
     "chaos-order": Kind(order, _order, ("book", "left", "close"), go=1, weight=5),
     "chaos-order-blocking": Kind(order_blocking, _order, ("book", "left", "close"), go=1, weight=3),
-    "chaos-race": Kind(race, lambda n: n + 3 * (9 + 64) + go_number(n, 0) + go_number(n, 1), go=2, weight=4),
+    "chaos-race": Kind(race, lambda n: n + 10 * (9 + 64) + go_number(n, 0) + go_number(n, 1), go=2, weight=4),
     "chaos-kid": Kind(kid, _kid, ("kid",), weight=1),
     "chaos-family": Kind(family, lambda n: _kid(n) + _kid(n + 1), children=2, weight=3),
     "chaos-listener": Kind(listener, lambda n: 2 * n, weight=2),

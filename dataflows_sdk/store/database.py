@@ -90,13 +90,20 @@ class Database:
             StoreUnavailableError, StoreVersionError, StoreExtensionError, SchemaVersionError.
         """
         with self.connection() as connection:
-            self._check(connection)
-            migrate(connection)
-            self.vector = self._vector(connection, vector)
-            # Last, because the clock counts from here.
-            begun = time.monotonic()
-            row = connection.execute(statement("schema", "server")).fetchone()
-            rtt = time.monotonic() - begun
+            try:
+                self._check(connection)
+                migrate(connection)
+                self.vector = self._vector(connection, vector)
+                # Last, because the clock counts from here.
+                begun = time.monotonic()
+                row = connection.execute(statement("schema", "server")).fetchone()
+                rtt = time.monotonic() - begun
+            except psycopg.OperationalError as error:
+                if not connection.closed:
+                    raise
+                raise StoreUnavailableError(
+                    f"PostgreSQL at {self._name} cut the connection: {_line(error)}; is it restarting? Try again"
+                ) from error
         assert row is not None
         return row[3], rtt
 
