@@ -16,6 +16,8 @@ from dataflows_sdk.core.redact_patterns import is_secret_name
 __all__ = ["has_secret"]
 
 _PLACEHOLDER = re.compile(r"[{}%$<>\s]|^:|://")
+#: a declared secret that is shorter is masked in logs where it is the whole text, and hides nothing
+_SHORTEST = 4
 _NAME_OF_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -25,7 +27,9 @@ def has_secret(text: str, redactor: Redactor) -> bool:
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         literal = node.value if isinstance(node, ast.Constant) and id(node) not in prose else None
-        if isinstance(literal, str) and (redactor.has_literal(literal) or _is_random(_masked(literal, redactor))):
+        if not isinstance(literal, str) or len(literal) < _SHORTEST:
+            literal = ""  # shorter ones are words of any program
+        if literal and (redactor.has_literal(literal) or _is_random(_masked(literal, redactor))):
             return True
         for name, given in _named(node):
             if (

@@ -184,6 +184,7 @@ def test_two_workers_share_many_runs_and_run_none_twice(make_ctx: MakeContext, w
     worker = workers("jobs", "--processes", "2").ready(2)
     wait_until(lambda: not ctx.runs(status=["queued", "running"], limit=1), "all are over", 120)
     kinds = dict(ctx.sql("select kind, count(*) from events group by kind").fetchall())
+    kinds.pop("step.started", None)  # of a step that outlived a moment
     assert kinds == dict.fromkeys(("run.created", "run.claimed", "step.completed", "run.completed"), many)
     shares = dict(ctx.sql("select result::text, count(*) from runs group by all").fetchall())
     assert {int(pid) for pid in shares} == {child.pid for child in worker.children()}

@@ -46,3 +46,11 @@ def test_code_that_handles_secrets_has_none(text: str) -> None:
 )
 def test_literals_that_are_secrets_are_found(text: str) -> None:
     assert has_secret(text, Redactor("letmein-please"))
+
+
+def test_a_short_declared_secret_is_a_word_of_any_program() -> None:
+    redactor = Redactor()
+    redactor.add("p")
+    redactor.add("hunter2")
+    assert not has_secret("names = {'p', 'q'}", redactor)
+    assert has_secret("names = {'p', 'hunter2'}", redactor)
