@@ -25,7 +25,7 @@ def play(folder: Path, *arguments: str, seconds: float = 200) -> tuple[int, dict
         timeout=seconds,
         check=False,
     )
-    assert report.exists(), done.stderr[-3000:]
+    assert report.exists(), f"the script ended with {done.returncode} and no report:\n{done.stderr[-3000:]}"
     return done.returncode, json.loads(report.read_text()), done.stdout + done.stderr
 
 
