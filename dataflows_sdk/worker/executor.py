@@ -152,12 +152,11 @@ class Executor:
                 self._last_look = 0.0
             if engine.owning and await self._claim(names, timers=due) and self._backlog:
                 self._announced = True  # there may be more
-                return 0.0
         if self._virtual_clock or time.monotonic() - self._last_look >= self._pause:
             self._last_look = time.monotonic()
-            if await self._look(names):
+            if await self._look(names):  # also while there is no end of runs to claim: somebody may have died
                 return 0.0
-        return self._until()
+        return 0.0 if self._announced else self._until()
 
     @property
     def _virtual_clock(self) -> bool:
