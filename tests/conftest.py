@@ -61,6 +61,21 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _no_secret_outlives_its_test() -> Iterator[None]:
+    """What a test declares as a secret would be masked in the texts of those that come after it in the process."""
+    from dataflows_sdk.core.redact import REDACTOR
+
+    with REDACTOR._lock:
+        added, passing = dict(REDACTOR._added), dict(REDACTOR._passing)
+    yield
+    with REDACTOR._lock:
+        for known, before in ((REDACTOR._added, added), (REDACTOR._passing, passing)):
+            known.clear()
+            known.update(before)
+        REDACTOR._current = None
+
+
 # --- databases and contexts -------------------------------------------------------------------------------
 
 

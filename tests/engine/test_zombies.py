@@ -17,6 +17,15 @@ from .workflows import declare
 
 def replace_owner(url: str, run: str) -> None:
     """As a claim by another process: from here on the owner is a zombie. Nobody goes on with the run yet."""
+    while True:
+        try:
+            _replace_owner(url, run)
+        except psycopg.errors.UniqueViolation:  # the owner wrote an event in the same moment
+            continue
+        return
+
+
+def _replace_owner(url: str, run: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
             "with head as (update dataflows.run set epoch = epoch + 1, owner = gen_random_uuid() where id = %s"
