@@ -6,13 +6,14 @@ import json
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from dataflows_sdk.engine.definitions import Workflow
-from dataflows_sdk.store.migrations import migrate, migrations
+from dataflows_sdk.store.migrations import Migration, migrate, migrations
 from dataflows_sdk.testing import TestDatabases
 
 from ..conftest import MakeContext, wait_until
@@ -28,6 +29,40 @@ def old(dataflows_databases: TestDatabases) -> Iterator[str]:
         assert len(migrate(connection, migrations()[:FIRST])) == FIRST
     yield url
     dataflows_databases.drop(url)
+
+
+def schema_of(connection: psycopg.Connection[Any]) -> list[Any]:
+    """Columns, indexes and constraints, whatever their order."""
+    columns = connection.execute(
+        "select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns "
+        "where table_schema = 'dataflows'"
+    ).fetchall()
+    indexes = connection.execute("select tablename, indexdef from pg_indexes where schemaname = 'dataflows'").fetchall()
+    checks = connection.execute(
+        "select conrelid::regclass::text, pg_get_constraintdef(oid) from pg_constraint "
+        "where connamespace = 'dataflows'::regnamespace"
+    ).fetchall()
+    return [sorted(map(repr, columns)), sorted(map(repr, indexes)), sorted(map(repr, checks))]
+
+
+def test_the_other_form_of_two_migrations_comes_to_the_same_schema(dataflows_databases: TestDatabases) -> None:
+    one, other = (dataflows_databases.create(empty=True) for _ in range(2))
+    files = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
+    then = [Migration(int(each.name[:4]), each.stem[5:], each.read_text(encoding="utf-8")) for each in files]
+    with psycopg.connect(one, autocommit=True) as first, psycopg.connect(other, autocommit=True) as second:
+        migrate(first)
+        assert len(migrate(second, (*migrations()[:2], *then))) == 4
+        second.execute("insert into dataflows.flow (id, name, status, version, created_at, updated_at) "
+                       "values (gen_random_uuid(), 'f', 'active', 1, now(), now())")  # fmt: skip
+        second.execute("insert into dataflows.trigger (id, flow, node, type, config, since, created_at) "
+                       "select gen_random_uuid(), id, 'n', 'trigger_schedule', '{}', '2026-01-02', now() "
+                       "from dataflows.flow")  # fmt: skip
+        migrate(second)
+        assert schema_of(second) == schema_of(first)
+        assert second.execute("select last_at::date::text from dataflows.trigger").fetchall() == [("2026-01-02",)]
+        assert migrate(second) == []
+    dataflows_databases.drop(one)
+    dataflows_databases.drop(other)
 
 
 def insert(connection: psycopg.Connection[Any], status: str, events: list[tuple[str, str, Any]], **head: Any) -> str:

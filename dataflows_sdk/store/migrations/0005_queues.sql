@@ -1,5 +1,16 @@
 -- Queues: order, limits and fairness among the runs that wait for a worker; lifetimes of idempotency keys.
 
+-- Databases of one day's library said when a trigger was turned on; what it has fired up to says the same.
+do $$
+begin
+    if exists (select 1 from information_schema.columns
+               where table_schema = 'dataflows' and table_name = 'trigger' and column_name = 'since') then
+        update dataflows.trigger set last_at = coalesce(last_at, since);
+        alter table dataflows.trigger alter column last_at set not null, drop column since;
+    end if;
+end
+$$;
+
 alter table dataflows.run
     add column key  text,                           -- whose run it is, for limits and fairness within its queue
     -- Its place among those queued: the time, moved back by its priority. As time passes all of them move up by the
