@@ -33,78 +33,20 @@ where w.id = $1::uuid and not exists (select 1 from dataflows.run r where r.owne
 
 -- name: dead_workers
 -- $1 own id
--- Workers whose lease ran out (true), and those whose session is gone, so that their lock is free (false): the
--- latter may only be reconnecting, the caller looks twice. So may owners of runs whom nobody remembers: one was taken
--- for dead, came back, and may have died before it could register again.
-with recursive owners(id) as (
-    (select r.owner from dataflows.run r
-     where r.status = 'running' and r.owner is not null order by r.owner limit 1)
-    union all
-    select (select r.owner from dataflows.run r
-            where r.status = 'running' and r.owner > o.id order by r.owner limit 1)
-    from owners o where o.id is not null
-)
-select o.id, false
-from owners o
-where o.id <> $1::uuid and not exists (select 1 from dataflows.worker w where w.id = o.id)
-union all
-select w.id, w.heartbeat_at + w.lease < now()
-from dataflows.worker w
-where w.id <> $1::uuid
-  and (w.heartbeat_at + w.lease < now()
-    or (pg_postmaster_start_time() < now() - interval '3 seconds'
-        and not exists (
-            select 1 from pg_locks l
-            where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
-              and l.database = (select oid from pg_database where datname = current_database())
-              and l.classid::bigint = ((w.lock_key >> 32) & 4294967295)
-              and l.objid::bigint = (w.lock_key & 4294967295))));
+select l.id, l.expired from dataflows.lost_worker l where l.id <> $1::uuid;
 
 -- name: look
 -- $1 now $2 worker $3 workflow[] $4 queue[] or null for all
 -- One glance at everything that a worker may have to do; what there is is then asked for by its own statement.
 -- Returns how many workers there are; whether one of them may be gone; whether a message was not told; whether queues
 -- have limits; whether a run may be claimed; when the next one may be; and how many are this worker's.
-with recursive timer(queue, workflow, wake_at) as (
-    (select r.queue, r.workflow, r.wake_at from dataflows.run r
-     where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-     order by r.queue, r.workflow, r.wake_at limit 1)
-    union all
-    select n.queue, n.workflow, n.wake_at from timer t cross join lateral (
-        select r.queue, r.workflow, r.wake_at from dataflows.run r
-        where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-          and (r.queue, r.workflow) > (t.queue, t.workflow)
-        order by r.queue, r.workflow, r.wake_at limit 1) n
-), ready(queue, workflow) as (
-    (select r.queue, r.workflow from dataflows.run r where r.status = 'queued' order by r.queue, r.workflow limit 1)
-    union all
-    select n.queue, n.workflow from ready p cross join lateral (
-        select r.queue, r.workflow from dataflows.run r
-        where r.status = 'queued' and (r.queue, r.workflow) > (p.queue, p.workflow)
-        order by r.queue, r.workflow limit 1) n
-), owners(id) as (
-    (select r.owner from dataflows.run r
-     where r.status = 'running' and r.owner is not null order by r.owner limit 1)
-    union all
-    select (select r.owner from dataflows.run r
-            where r.status = 'running' and r.owner > o.id order by r.owner limit 1)
-    from owners o where o.id is not null
+with timer as materialized (
+    select queue, workflow, wake_at from dataflows.timed_kind
+), ready as materialized (
+    select queue, workflow from dataflows.queued_kind
 )
 select (select count(*) from dataflows.worker),
-       exists (
-           select 1 from owners o
-           where o.id <> $2::uuid and not exists (select 1 from dataflows.worker w where w.id = o.id))
-       or exists (
-           select 1 from dataflows.worker w
-           where w.id <> $2::uuid
-             and (w.heartbeat_at + w.lease < now()
-               or (pg_postmaster_start_time() < now() - interval '3 seconds'
-                   and not exists (
-                       select 1 from pg_locks l
-                       where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
-                         and l.database = (select oid from pg_database where datname = current_database())
-                         and l.classid::bigint = ((w.lock_key >> 32) & 4294967295)
-                         and l.objid::bigint = (w.lock_key & 4294967295))))),
+       exists (select 1 from dataflows.lost_worker l where l.id <> $2::uuid),
        exists (
            select 1 from dataflows.message m join dataflows.run r on r.id = m.run
            where m.consumed is null and m.at > now() - interval '1 day' and r.status in ('sleeping', 'waiting')
@@ -144,23 +86,10 @@ where r.id = d.id;
 -- that have any are found by skipping through the index, so that runs which nobody here knows cost nothing.
 -- The claim bumps the epoch and is an event of the run; a message or timer is looked at after it, under the claim.
 -- A run that nobody ever touched comes with its first event, so that its history need not be read.
-with recursive timer(queue, workflow, wake_at) as (
-    (select r.queue, r.workflow, r.wake_at from dataflows.run r
-     where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-     order by r.queue, r.workflow, r.wake_at limit 1)
-    union all
-    select n.queue, n.workflow, n.wake_at from timer t cross join lateral (
-        select r.queue, r.workflow, r.wake_at from dataflows.run r
-        where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-          and (r.queue, r.workflow) > (t.queue, t.workflow)
-        order by r.queue, r.workflow, r.wake_at limit 1) n
-), ready(queue, workflow) as (
-    (select r.queue, r.workflow from dataflows.run r where r.status = 'queued' order by r.queue, r.workflow limit 1)
-    union all
-    select n.queue, n.workflow from ready p cross join lateral (
-        select r.queue, r.workflow from dataflows.run r
-        where r.status = 'queued' and (r.queue, r.workflow) > (p.queue, p.workflow)
-        order by r.queue, r.workflow limit 1) n
+with timer as materialized (
+    select queue, workflow, wake_at from dataflows.timed_kind
+), ready as materialized (
+    select queue, workflow from dataflows.queued_kind
 ), woken as (
     select d.id, d.was from timer t cross join lateral (
         select r.id, r.status as was from dataflows.run r
@@ -233,16 +162,8 @@ select pg_advisory_xact_lock(4711430172);
 -- name: ready_limited
 -- $1 now $2 limit
 -- In queues with limits runs whose time has come line up again, before those that never began.
-with recursive timer(queue, workflow, wake_at) as (
-    (select r.queue, r.workflow, r.wake_at from dataflows.run r
-     where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-     order by r.queue, r.workflow, r.wake_at limit 1)
-    union all
-    select n.queue, n.workflow, n.wake_at from timer t cross join lateral (
-        select r.queue, r.workflow, r.wake_at from dataflows.run r
-        where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-          and (r.queue, r.workflow) > (t.queue, t.workflow)
-        order by r.queue, r.workflow, r.wake_at limit 1) n
+with timer as materialized (
+    select queue, workflow, wake_at from dataflows.timed_kind
 )
 update dataflows.run r set status = 'queued', rank = r.wake_at - interval '100 years'
 from timer t cross join lateral (
@@ -258,13 +179,8 @@ where r.id = d.id and t.wake_at <= coalesce($1::timestamptz, now())
 -- $7 workflow in code[] $8 its version here[] $9 queue[] $10 key[]: where the keys' turns go on
 -- After lock_queues of the same transaction. Slots are not counted anywhere: those taken are the runs that are running.
 -- A run whose worker died holds its slot until it is queued again, because until then its worker may still write.
-with recursive ready(queue, workflow) as (
-    (select r.queue, r.workflow from dataflows.run r where r.status = 'queued' order by r.queue, r.workflow limit 1)
-    union all
-    select n.queue, n.workflow from ready p cross join lateral (
-        select r.queue, r.workflow from dataflows.run r
-        where r.status = 'queued' and (r.queue, r.workflow) > (p.queue, p.workflow)
-        order by r.queue, r.workflow limit 1) n
+with ready as materialized (
+    select queue, workflow from dataflows.queued_kind
 ), running as (
     select r.queue, r.key, count(*) as n from dataflows.run r where r.status = 'running' group by r.queue, r.key
 ), whole as (

@@ -64,23 +64,10 @@ where r.status = 'running' group by r.owner, r.workflow;
 -- $1 seconds $2 rows
 -- Runs that should have been claimed and were not, at most so many of each workflow. What a queue with limits holds back
 -- is not late.
-with recursive ready(queue, workflow) as (
-    (select r.queue, r.workflow from dataflows.run r where r.status = 'queued' order by r.queue, r.workflow limit 1)
-    union all
-    select n.queue, n.workflow from ready p cross join lateral (
-        select r.queue, r.workflow from dataflows.run r
-        where r.status = 'queued' and (r.queue, r.workflow) > (p.queue, p.workflow)
-        order by r.queue, r.workflow limit 1) n
-), timer(queue, workflow) as (
-    (select r.queue, r.workflow from dataflows.run r
-     where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-     order by r.queue, r.workflow limit 1)
-    union all
-    select n.queue, n.workflow from timer t cross join lateral (
-        select r.queue, r.workflow from dataflows.run r
-        where r.status in ('sleeping', 'waiting') and r.wake_at is not null and r.epoch > 0
-          and (r.queue, r.workflow) > (t.queue, t.workflow)
-        order by r.queue, r.workflow limit 1) n
+with ready as materialized (
+    select queue, workflow from dataflows.queued_kind
+), timer as materialized (
+    select queue, workflow, wake_at from dataflows.timed_kind
 ), late as (
     select d.* from ready p cross join lateral (
         select r.id, r.workflow, r.status, r.wake_at from dataflows.run r

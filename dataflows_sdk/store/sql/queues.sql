@@ -23,11 +23,8 @@ delete from dataflows.queue where name = $1 returning name;
 
 -- name: all
 -- Queues that have limits or runs. Those with queued runs are found by skipping through the index.
-with recursive ready(queue) as (
-    (select r.queue from dataflows.run r where r.status = 'queued' order by r.queue limit 1)
-    union all
-    select n.queue from ready p cross join lateral (
-        select r.queue from dataflows.run r where r.status = 'queued' and r.queue > p.queue order by r.queue limit 1) n
+with ready as (
+    select distinct k.queue from dataflows.queued_kind k
 ), running as (
     select r.queue, count(*) as n from dataflows.run r where r.status = 'running' group by r.queue
 ), named as (
