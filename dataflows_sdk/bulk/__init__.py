@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataflows_sdk.bulk.desk import Bulk, Progress
+from dataflows_sdk.bulk.desk import Bulk, BulkOptions, Progress
 from dataflows_sdk.bulk.report import BulkReport
 
-__all__ = ["Bulk", "BulkReport", "Progress"]
+__all__ = ["Bulk", "BulkOptions", "BulkReport", "Progress"]

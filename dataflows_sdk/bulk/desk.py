@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from uuid import UUID
 
 from dataflows_sdk.arguments import check_statuses, moment_or_ago
@@ -49,6 +49,22 @@ class _Filter:
     page: int
 
 
+class BulkOptions(TypedDict, total=False):
+    """What all operations take besides the name of a workflow; see `Bulk`."""
+
+    since: Instant | Duration | None
+    until: Instant | Duration | None
+    queue: str | None
+    error: str | None
+    message: str | None
+    runs: Iterable[Run | str | UUID] | None
+    limit: int | None
+    everything: bool
+    dry_run: bool
+    progress: Progress | None
+    page: int
+
+
 class Bulk:
     """``ctx.bulk``: operations on all runs that a filter finds, however many.
 
@@ -84,18 +100,8 @@ class Bulk:
         workflow: str | None = None,
         status: str | Sequence[str] | None = None,
         *,
-        since: Instant | Duration | None = None,
-        until: Instant | Duration | None = None,
-        queue: str | None = None,
-        error: str | None = None,
-        message: str | None = None,
-        runs: Iterable[Run | str | UUID] | None = None,
-        limit: int | None = None,
-        everything: bool = False,
         reason: str = "",
-        dry_run: bool = False,
-        progress: Progress | None = None,
-        page: int = _PAGE,
+        **options: Unpack[BulkOptions],
     ) -> BulkReport:
         """Ask for the end of all open runs of a filter, see `Bulk`.
 
@@ -107,28 +113,15 @@ class Bulk:
         """
         if not isinstance(reason, str):
             raise DefinitionError(f"reason is a text, not {reason!r}")
-        found = self._filter(
-            "cancel", workflow, status, since, until, queue, error, message, runs, limit, everything, page
-        )
         said = self._context._redactor.redact_text(reason)
-        return self._go("cancel", found, dry_run, progress, lambda rows, work: self._cancel(rows, said, work))
+        return self._go("cancel", workflow, status, options, lambda rows, work: self._cancel(rows, said, work))
 
     def resume(
         self,
         workflow: str | None = None,
         *,
-        since: Instant | Duration | None = None,
-        until: Instant | Duration | None = None,
-        queue: str | None = None,
-        error: str | None = None,
-        message: str | None = None,
-        runs: Iterable[Run | str | UUID] | None = None,
-        limit: int | None = None,
-        everything: bool = False,
         version: str = "current",
-        dry_run: bool = False,
-        progress: Progress | None = None,
-        page: int = _PAGE,
+        **options: Unpack[BulkOptions],
     ) -> BulkReport:
         """Let all quarantined runs of a filter go on, see `Bulk`.
 
@@ -141,28 +134,15 @@ class Bulk:
         """
         if version not in ("current", "recorded"):
             raise DefinitionError(f"runs are resumed on their 'current' or their 'recorded' version, not {version!r}")
-        found = self._filter(
-            "resume", workflow, None, since, until, queue, error, message, runs, limit, everything, page
-        )
         recorded = version == "recorded"
-        return self._go("resume", found, dry_run, progress, lambda rows, work: self._resume(rows, recorded, work))
+        return self._go("resume", workflow, None, options, lambda rows, work: self._resume(rows, recorded, work))
 
     def retry(
         self,
         workflow: str | None = None,
         *,
-        since: Instant | Duration | None = None,
-        until: Instant | Duration | None = None,
-        queue: str | None = None,
-        error: str | None = None,
-        message: str | None = None,
-        runs: Iterable[Run | str | UUID] | None = None,
-        limit: int | None = None,
-        everything: bool = False,
         again: bool = False,
-        dry_run: bool = False,
-        progress: Progress | None = None,
-        page: int = _PAGE,
+        **options: Unpack[BulkOptions],
     ) -> BulkReport:
         """Try all failed runs of a filter again, see `Bulk`: each is forked at the step that failed.
 
@@ -177,10 +157,9 @@ class Bulk:
         Raises:
             DefinitionError: the filter makes no sense, or there is none.
         """
-        found = self._filter(
-            "retry", workflow, None, since, until, queue, error, message, runs, limit, everything, page, fresh=not again
+        return self._go(
+            "retry", workflow, None, options, lambda rows, work: self._retry(rows, again, work), fresh=not again
         )
-        return self._go("retry", found, dry_run, progress, lambda rows, work: self._retry(rows, again, work))
 
     # --- which runs --------------------------------------------------------------------------------------
 
@@ -189,17 +168,17 @@ class Bulk:
         action: str,
         workflow: str | None,
         status: str | Sequence[str] | None,
-        since: Instant | Duration | None,
-        until: Instant | Duration | None,
-        queue: str | None,
-        error: str | None,
-        message: str | None,
-        runs: Iterable[Run | str | UUID] | None,
-        limit: int | None,
-        everything: bool,
-        page: int,
+        fresh: bool,
         *,
-        fresh: bool = False,
+        since: Instant | Duration | None = None,
+        until: Instant | Duration | None = None,
+        queue: str | None = None,
+        error: str | None = None,
+        message: str | None = None,
+        runs: Iterable[Run | str | UUID] | None = None,
+        limit: int | None = None,
+        everything: bool = False,
+        page: int = _PAGE,
     ) -> _Filter:
         given = {"workflow": workflow, "queue": queue, "error": error, "message": message}
         for name, value in given.items():
@@ -251,11 +230,16 @@ class Bulk:
     def _go(
         self,
         action: str,
-        found: _Filter,
-        dry_run: bool,
-        progress: Progress | None,
+        workflow: str | None,
+        status: str | Sequence[str] | None,
+        options: BulkOptions,
         act: Callable[[list[tuple[UUID, str, str]], Work], None],
+        *,
+        fresh: bool = False,
     ) -> BulkReport:
+        which: dict[str, Any] = {**options}
+        dry_run, progress = which.pop("dry_run", False), which.pop("progress", None)
+        found = self._filter(action, workflow, status, fresh, **which)
         if progress is not None and not callable(progress):
             raise DefinitionError(f"progress is a function of two numbers, not {progress!r}")
         begun = time.monotonic()
