@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from dataflows_sdk.engine.units import RunHead, Unit
+from dataflows_sdk.engine.units import RunHead, Unit, Version
 from dataflows_sdk.store import wire
 from dataflows_sdk.store.pipeline import Command
 
@@ -72,21 +72,23 @@ def _content(batch: Sequence[Unit]) -> list[Command]:
         )
     versions = {(v.workflow, v.hash): v for unit in batch for v in unit.versions}
     if versions:
-        known = [versions[key] for key in sorted(versions)]
-        found.append(
-            (
-                "put_versions",
-                [
-                    wire.texts([v.workflow for v in known]),
-                    wire.texts([v.hash for v in known]),
-                    wire.texts([v.kind for v in known]),
-                    wire.texts([v.source for v in known]),
-                    wire.texts([v.spec for v in known]),
-                    wire.texts([v.info for v in known]),
-                ],
-            )
-        )
+        found.append(put_versions([versions[key] for key in sorted(versions)]))
     return found
+
+
+def put_versions(versions: Sequence[Version]) -> Command:
+    """The statement that keeps the code of workflows; what is there already stays."""
+    return (
+        "put_versions",
+        [
+            wire.texts([v.workflow for v in versions]),
+            wire.texts([v.hash for v in versions]),
+            wire.texts([v.kind for v in versions]),
+            wire.texts([v.source for v in versions]),
+            wire.texts([v.spec for v in versions]),
+            wire.texts([v.info for v in versions]),
+        ],
+    )
 
 
 def _creations(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:

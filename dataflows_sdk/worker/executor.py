@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dataflows_sdk.engine.batch import put_versions
 from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.claims import adopt, claimed
 from dataflows_sdk.errors import StoreError, StoreUnavailableError
@@ -67,6 +68,9 @@ class Executor:
         self._announced = False
         self._backlog = False
         self._limits = True
+        #: the code that runs may begin with here, as claims name it, and the state of the catalog that it is of
+        self._code: tuple[bytes, bytes] = (wire.texts(()), wire.texts(()))
+        self._generation = -1
         #: where the turns of the keys go on, by queue
         self._turns: dict[str, str] = {}
         self._stopping = False
@@ -237,13 +241,8 @@ class Executor:
         whose = [engine.worker_id.bytes, wire.texts(names)]
         if timers:
             await engine.reader.query(("ready_delayed", [stamp, wire.int4(_REQUEUE)]))
-        code = [each for each in engine.catalog if each.kind == "code"]
-        chosen = [
-            self._queues(),
-            wire.texts(engine.catalog.versions()),
-            wire.texts([each.name for each in code]),
-            wire.texts([each.version for each in code]),
-        ]
+        await self._learn()
+        chosen = [self._queues(), wire.texts(engine.catalog.versions()), *self._code]
         if self._limits:
             if timers:
                 await engine.reader.query(("ready_limited", [stamp, wire.int4(_REQUEUE)]))
@@ -259,6 +258,21 @@ class Executor:
         if rows:
             await adopt(engine, [claimed(row) for row in rows])
         return len(rows)
+
+    async def _learn(self) -> None:
+        """What code is here, if that has changed. It is in the database before a run begins with it."""
+        engine = self._engine
+        generation = engine.catalog.generation
+        if generation == self._generation:
+            return
+        code = [each for each in engine.catalog if each.kind == "code"]
+        fresh = [version for each in code for version in engine.versions(each)]
+        if fresh:
+            await engine.reader.query(put_versions(fresh))
+            for each in code:
+                engine.knows(each)
+        self._code = wire.texts([each.name for each in code]), wire.texts([each.version for each in code])
+        self._generation = generation
 
     async def _claim_both(
         self, stamp: bytes | None, whose: list[bytes], plain: int, limited: int, chosen: list[bytes | None]

@@ -25,9 +25,9 @@ class Heartbeat(threading.Thread):
     """Says that this process is alive, whatever the engine's loop and the user's code are doing."""
 
     def __init__(self, engine: Engine, lease: timedelta) -> None:
+        super().__init__(name="dataflows-heartbeat", daemon=True)
         self._engine = engine
         self._told = ""
-        super().__init__(name="dataflows-heartbeat", daemon=True)
         self._database = engine.database
         self._worker = engine.worker_id
         self._clock = engine.clock
@@ -57,7 +57,7 @@ class Heartbeat(threading.Thread):
         self._engine.lease_until = begun + self._lease.total_seconds()
 
     def _put_versions(self, connection: Any) -> None:
-        """The code that runs may begin with here is in the database before they do."""
+        """Whoever sees this worker can start by name what it knows."""
         known = [each for each in self._engine.catalog if each.kind == "code"]
         rows = [{"workflow": each.name, "hash": each.version, **describe(each)} for each in known]
         columns = [[row[name] for row in rows] for name in ("workflow", "hash", "kind", "source", "spec", "info")]
@@ -108,7 +108,6 @@ class Heartbeat(threading.Thread):
         """What this worker knows has changed."""
         info = self._info()
         if info != self._told:
-            self._put_versions(self._connection)
             self._database.run(self._connection, "claim", "tell_worker", (self._worker, info))
             self._told = info
 

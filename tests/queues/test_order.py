@@ -105,6 +105,22 @@ def test_runs_that_nobody_knows_do_not_stand_in_the_way(make_ctx: MakeContext) -
     strange[0].result(timeout=20)
 
 
+def test_the_code_of_a_run_is_kept_before_it_begins(make_ctx: MakeContext) -> None:
+    outside = make_ctx(work=False)
+    stub, _ = noting("late")
+
+    async def real(event: Any, step: Any) -> str:
+        return "this is the code"
+
+    inside = make_ctx()
+    inside.run(noting("first")[0], timeout=20)  # a worker by now, its heart has told what it knew
+    run = outside.start(stub)
+    inside.register(Workflow("late", real))
+    assert run.result(timeout=20) == "this is the code"
+    assert run.version != stub.version
+    assert "this is the code" in outside.get(run.id).source
+
+
 def test_payloads_that_look_like_a_first_event(make_ctx: MakeContext) -> None:
     workflow, _ = noting()
     ctx = make_ctx()
