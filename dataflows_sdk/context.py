@@ -25,7 +25,8 @@ from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.core.retention import Retention
 from dataflows_sdk.desks import Desks, weakly
 from dataflows_sdk.engine import claims
-from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
+from dataflows_sdk.engine.catalog import CATALOG, Catalog
+from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.engine.forking import fork_run
 from dataflows_sdk.engine.outcome import Bridge
 from dataflows_sdk.engine.placement import check_queue

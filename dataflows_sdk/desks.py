@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from dataflows_sdk.bulk import Bulk
     from dataflows_sdk.context import Context
     from dataflows_sdk.doctor import Diagnosis
-    from dataflows_sdk.engine.definitions import Catalog, Workflow
+    from dataflows_sdk.engine.catalog import Catalog
+    from dataflows_sdk.engine.definitions import Workflow
     from dataflows_sdk.engine.runner import Engine
     from dataflows_sdk.firing import Triggers
     from dataflows_sdk.flow.builder import Flow

@@ -22,7 +22,8 @@ from dataflows_sdk.runs import Run
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
-    from dataflows_sdk.engine.definitions import Catalog, Event, Workflow
+    from dataflows_sdk.engine.catalog import Catalog
+    from dataflows_sdk.engine.definitions import Event, Workflow
     from dataflows_sdk.engine.runner import Engine
     from dataflows_sdk.store.database import Database
 

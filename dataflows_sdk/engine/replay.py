@@ -9,9 +9,10 @@ from uuid import UUID
 
 from dataflows_sdk.core.clock import SystemClock
 from dataflows_sdk.engine.calling import Calls
+from dataflows_sdk.engine.catalog import Catalog
 from dataflows_sdk.engine.claims import event_of
 from dataflows_sdk.engine.decide import decide_leftovers
-from dataflows_sdk.engine.definitions import Catalog, Workflow
+from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.engine.faces import AsyncFace, Settle
 from dataflows_sdk.engine.live import LiveRun, leftovers
 from dataflows_sdk.engine.runner import Engine

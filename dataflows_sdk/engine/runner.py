@@ -22,8 +22,9 @@ from uuid import UUID
 from dataflows_sdk.core.ids import new_uuid
 from dataflows_sdk.engine import settle as endings
 from dataflows_sdk.engine.calling import Calls
+from dataflows_sdk.engine.catalog import Catalog
 from dataflows_sdk.engine.decide import Suspend
-from dataflows_sdk.engine.definitions import Catalog, Event, Workflow, describe
+from dataflows_sdk.engine.definitions import Event, Workflow, describe
 from dataflows_sdk.engine.faces import AsyncFace, Settle
 from dataflows_sdk.engine.live import Frame, LiveRun, Pending
 from dataflows_sdk.engine.outcome import Outcome

@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.homes import known_as
-from dataflows_sdk.engine.definitions import COLLECTING, Catalog, Workflow
+from dataflows_sdk.engine.catalog import COLLECTING, Catalog
+from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.errors import PublishedCodeError, PublishError
 from dataflows_sdk.publishing.signing import Publication
 

@@ -28,7 +28,8 @@ from dataflows_sdk.core.codec import Codec, blob_refs
 from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.core.ids import parse_id
 from dataflows_sdk.core.redact import REDACTOR
-from dataflows_sdk.engine.definitions import CATALOG, Catalog, Workflow
+from dataflows_sdk.engine.catalog import CATALOG, Catalog
+from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.engine.replay import Replay, replay_offline
 from dataflows_sdk.engine.state import JournalEvent, parse
 from dataflows_sdk.engine.values import Values

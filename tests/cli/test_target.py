@@ -10,7 +10,7 @@ import click
 import pytest
 
 from dataflows_sdk.cli.target import load_target
-from dataflows_sdk.engine.definitions import CATALOG
+from dataflows_sdk.engine.catalog import CATALOG
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 import dataflows_sdk as df
 from dataflows_sdk.context import Context
-from dataflows_sdk.engine.definitions import Catalog
+from dataflows_sdk.engine.catalog import Catalog
 from dataflows_sdk.engine.timeline import group_of
 from dataflows_sdk.errors import (
     DefinitionError,

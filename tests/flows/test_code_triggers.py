@@ -97,7 +97,7 @@ def test_a_process_that_only_looks_on_declares_nothing(make_ctx: MakeContext) ->
 @pytest.fixture
 def declared() -> Iterator[list[str]]:
     """Names that a test gave to workflows with the decorator."""
-    from dataflows_sdk.engine.definitions import CATALOG
+    from dataflows_sdk.engine.catalog import CATALOG
 
     names: list[str] = []
     yield names

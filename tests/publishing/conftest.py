@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dataflows_sdk.engine.definitions import COLLECTING, Catalog
+from dataflows_sdk.engine.catalog import COLLECTING, Catalog
 
 from ..conftest import MakeContext
 

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataflows_sdk as df
-from dataflows_sdk.engine.definitions import CATALOG, Workflow
+from dataflows_sdk.engine.catalog import CATALOG
+from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.errors import PublishError
 from dataflows_sdk.publishing.expressions import expression
 from dataflows_sdk.publishing.loading import load_text
