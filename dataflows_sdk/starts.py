@@ -43,15 +43,13 @@ class Starts:
     _bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge]
 
     def register(self, *workflows: Any) -> None:
-        """Make workflows and flows known to this context, so that it goes on with their runs.
+        """Make workflows and flows known to this context, all or none, so that it goes on with their runs.
 
         Raises:
             FlowValidationError: a flow has problems.
             DuplicateWorkflowError: the name belongs to another workflow.
         """
-        for workflow in workflows:
-            definition = self._engine.resolve(workflow)
-            self._catalog.add(definition)
+        self._catalog.add(*[self._engine.resolve(each) for each in workflows])
 
     def _definition(self, workflow: Any) -> Workflow:
         if isinstance(workflow, str) and self._catalog.get(workflow) is None:

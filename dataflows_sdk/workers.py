@@ -115,11 +115,10 @@ class Works:
             self._engine.queues = tuple(
                 check_queue(queue) for queue in ([queues] if isinstance(queues, str) else queues)
             )
-        for module in modules:
-            if isinstance(module, str):
-                importlib.import_module(module)
-            elif not isinstance(module, ModuleType):
-                self.register(module)
+        for name in modules:
+            if isinstance(name, str):
+                importlib.import_module(name)
+        self.register(*[each for each in modules if not isinstance(each, str | ModuleType)])
         self._engine.own()  # others see from now on what it knows
         self._engine.call(self._engine.on_changed)
         whole: Any = self

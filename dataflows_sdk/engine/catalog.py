@@ -35,17 +35,25 @@ class Catalog:
         """A number that grows whenever a workflow is added here or in the parent."""
         return self._added + (self._parent.generation if self._parent is not None else 0)
 
-    def add(self, workflow: Workflow) -> None:
-        """Register; the same function defined again is a new version."""
+    def add(self, *workflows: Workflow) -> None:
+        """Register all or none; the same function defined again is a new version.
+
+        Nobody sees a part of them: a worker that claimed for the first already would pass over older runs of the next.
+        """
+        if not workflows:
+            return
         with self._lock:
-            known = self._current.get(workflow.name)
-            if known is not None and not _same_place(known, workflow):
-                raise DuplicateWorkflowError(
-                    f"workflow {workflow.name!r} is already {'.'.join(known.origin)}; "
-                    f"give {'.'.join(workflow.origin)} another name"
-                )
-            self._current[workflow.name] = workflow
-            self._versions[workflow.name, workflow.version] = workflow
+            current = dict(self._current)
+            for workflow in workflows:
+                known = current.get(workflow.name)
+                if known is not None and not _same_place(known, workflow):
+                    raise DuplicateWorkflowError(
+                        f"workflow {workflow.name!r} is already {'.'.join(known.origin)}; "
+                        f"give {'.'.join(workflow.origin)} another name"
+                    )
+                current[workflow.name] = workflow
+            self._current = current
+            self._versions.update({(each.name, each.version): each for each in workflows})
             self._added += 1
             listeners = list(self._listeners)
         for listener in listeners:

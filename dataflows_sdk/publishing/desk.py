@@ -273,15 +273,14 @@ class Publishing:
 
     def _know(self, row: Publication, workflow: Workflow) -> None:
         context = self._whole
-        context._catalog.add(workflow)
-        context._engine.values.see(workflow.fn)
-        self._loaded[row.name] = (row, workflow)
         self._drop_children(row.name)
-        for child in children_of(workflow):
-            if context._catalog.get(child.name) is None:
-                context._catalog.add(child)
-                context._engine.values.see(child.fn)
-                self._children.setdefault(row.name, []).append(child)
+        children = [each for each in children_of(workflow) if context._catalog.get(each.name) is None]
+        for each in (workflow, *children):
+            context._engine.values.see(each.fn)
+        context._catalog.add(workflow, *children)
+        self._loaded[row.name] = (row, workflow)
+        if children:
+            self._children[row.name] = children
         self._told.pop(row.name, None)
         log.info("took up workflow %r version %s, published by %s at %s", row.name, row.version, row.created_by,
                  row.created_at)  # fmt: skip
