@@ -208,6 +208,8 @@ class _Group:
         if live.dry:
             raise ReplayStopped(frame.key, frame.op)
         data: dict[str, Any] = {"op": frame.op, "name": frame.name, "count": len(keys)}
+        if frame.n is not None:
+            data["n"] = frame.n
         if not plain:
             data["keys"] = keys
         self.engine.writer.submit(Unit(live.head, [Event("scope.opened", frame.key, json.dumps(data))]))

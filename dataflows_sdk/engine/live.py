@@ -151,7 +151,7 @@ class LiveRun:
         self.parent_key: str | None = None
         #: steps recorded by earlier activations that were not asked for yet
         self.records = state.steps
-        self.expected = journal.ordinals(state) if state.steps else {}
+        self.expected = journal.ordinals(state) if state.steps or state.scopes else {}
         self.cut = state.seq
         self.root = Branch(self, "")
         #: in the order in which they began to wait

@@ -26,7 +26,7 @@ Kinds of events, and what their ``data`` holds:
 ``step.failed``           as above with error; retry_at when it will be tried again
 ``step.timed_out``        a wait whose time ran out
 ``step.skipped``          a node of a DAG that was not taken; reason
-``scope.opened``          the branches of a map, parallel or gather: keys
+``scope.opened``          op, name, n; count or keys: the branches of a map, parallel or gather
 ``progress``              done, total, text
 ========================  ==================================================================================
 """
@@ -238,7 +238,7 @@ def _fold_step(state: RunState, event: JournalEvent) -> None:
 
 
 def ordinals(state: RunState) -> dict[str, dict[int, StepRecord]]:
-    """For each scope path, its steps by the order in which the scope's own code asked for them.
+    """For each scope path, its steps and groups by the order in which the scope's own code asked for them.
 
     Steps that user-made tasks of a scope asked for have no order and are left out.
     """
@@ -247,6 +247,9 @@ def ordinals(state: RunState) -> dict[str, dict[int, StepRecord]]:
         n = record.data.get("n")
         if n is not None:
             found.setdefault(scope_of(record.key), {})[n] = record
+    for key, opened in state.scopes.items():
+        if (n := opened.get("n")) is not None:
+            found.setdefault(scope_of(key), {}).setdefault(n, StepRecord(key, 0))
     return found
 
 
