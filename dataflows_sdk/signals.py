@@ -98,7 +98,8 @@ class Signals:
         """
         whole: Any = self
         state = Run(whole, target).state()
-        if state.claims and self._works and self._knows(state.workflow):
+        begun = state.claims or state.created.get("status") == "running"  # at once, where it was started
+        if begun and self._works and self._knows(state.workflow):
             return
         needs_code = any(record.data.get("undo") for record in state.steps.values()) or any(
             record.op == "child" and record.state == "waiting" for record in state.steps.values()

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from dataflows_sdk.context import Context
+from dataflows_sdk.errors import RunCancelled
 from dataflows_sdk.testing import TestDatabases, VirtualClock
 
 from ..conftest import MakeContext, wait_until
@@ -246,3 +247,35 @@ def test_a_run_that_is_let_go_of_leaves_no_task_of_its_branches(make_ctx: MakeCo
     run = ctx.start(declare(wide))
     wait_until(lambda: run.status == "sleeping", "it sleeps")
     wait_until(lambda: tasks_of(ctx) <= max(before, 4), "the tasks of its branches are gone", 5)
+
+
+def test_a_run_that_began_where_it_was_started_is_cancelled_by_its_code(make_ctx: MakeContext) -> None:
+    """It was never claimed; it has begun all the same, and its code may have something to tidy up."""
+    tidied: list[str] = []
+    gate = threading.Event()
+
+    async def tidy(event: Any, step: Any) -> None:
+        try:
+            await step.sleep("long", "1h")
+        except BaseException as error:
+            tidied.append(type(error).__name__)
+            raise
+
+    def busy(event: Any, step: Any) -> None:
+        gate.wait(20)
+
+    sleeper, blocker = declare(tidy), declare(busy)
+    first = make_ctx(linger="0s")
+    run_id = first.start(sleeper).id
+    wait_until(lambda: first.get(run_id).status == "sleeping", "the run sleeps")
+    first.close()
+    second = make_ctx(concurrency=1)
+    second.register(sleeper)
+    blocking = second.start(blocker)
+    wait_until(lambda: blocking.status == "running", "there is no room")
+    run = second.get(run_id)
+    run.cancel()
+    gate.set()
+    with pytest.raises(RunCancelled):
+        run.result("20s")
+    assert tidied[-1] == "Cancelled"
