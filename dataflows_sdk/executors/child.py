@@ -1,6 +1,7 @@
 """A process of a pool: loads jobs from its standard input, answers on what was its standard output, ends with either.
 
-Frames are eight bytes of length and so many bytes: pickled pairs of ``sys.path`` and a job one way, answers the other.
+Frames are eight bytes of length and so many bytes: pickled pairs of ``sys.path`` and a job one way; the other way an
+empty one when its function is about to be called, and then the answer.
 """
 
 from __future__ import annotations
@@ -82,12 +83,17 @@ def main() -> None:
         if path != sys.path:
             sys.path[:] = path
         del frame
+        _send(going, b"")
         answer = job()
         sys.stdout.flush()
         sys.stderr.flush()
         idle.set()
-        try:
-            write_frame(going, answer)
-        except OSError:
-            end_now()
+        _send(going, answer)
         del answer, job
+
+
+def _send(going: IO[bytes], body: bytes) -> None:
+    try:
+        write_frame(going, body)
+    except OSError:
+        end_now()

@@ -62,22 +62,30 @@ class ProcessExecutor:
         try:
             if self._closed:
                 raise ExecutorError(f"step {job.step.name!r}: the pool of processes is closed")
-            worker = self._warm() or _Worker(asyncio.get_running_loop(), self._ending.discard)
-            self._busy.add(worker)
+            while (worker := self._warm()) is not None:
+                with contextlib.suppress(_NeverBegan):  # it died while it was idle, and nobody had noticed
+                    return await self._call(worker, job)
             try:
-                answer = await worker.call(job)
-            except BaseException:
-                self._ending.add(worker)
-                worker.kill()
-                await worker.gone(_GONE_SECONDS)
-                raise
-            else:
-                self._keep(worker)
-                return answer
-            finally:
-                self._busy.discard(worker)
+                return await self._call(_Worker(asyncio.get_running_loop(), self._ending.discard), job)
+            except _NeverBegan as error:
+                raise error.lost from error.lost.__cause__
         finally:
             self._slots.release()
+
+    async def _call(self, worker: _Worker, job: Job) -> bytes:
+        self._busy.add(worker)
+        try:
+            answer = await worker.call(job)
+        except BaseException:
+            self._ending.add(worker)
+            worker.kill()
+            await worker.gone(_GONE_SECONDS)
+            raise
+        else:
+            self._keep(worker)
+            return answer
+        finally:
+            self._busy.discard(worker)
 
     def _warm(self) -> _Worker | None:
         while self._idle:
@@ -118,6 +126,14 @@ class ProcessExecutor:
             self._end(worker)
         for worker in list(self._ending):
             await worker.gone(_GONE_SECONDS)
+
+
+class _NeverBegan(Exception):
+    """The process died before it called the function."""
+
+    def __init__(self, lost: WorkerLostError) -> None:
+        super().__init__(str(lost))
+        self.lost = lost
 
 
 class _Worker:
@@ -183,6 +199,7 @@ class _Worker:
         future: asyncio.Future[bytes] | None = None
         process: subprocess.Popen[bytes] | None = None
         name = ""
+        begun = False
         wanted = True
         trouble: Exception | None = None
         try:
@@ -191,9 +208,10 @@ class _Worker:
             assert process.stdout is not None
             while given := self._work.get():
                 job, future = given
-                name = job.step.name
+                name, begun = job.step.name, False
                 write_frame(process.stdin, pickle.dumps(([str(entry) for entry in sys.path], job)))
                 del given, job  # what it holds is not ours while we wait
+                begun = read_frame(process.stdout) is not None
                 answer = read_frame(process.stdout)
                 if answer is None:
                     break
@@ -212,7 +230,7 @@ class _Worker:
         code = self._see_it_end(process, wanted)
         lost = WorkerLostError(_obituary(name, process.pid, code))
         lost.__cause__ = trouble
-        self._tell(self._over_and_out, future, lost)
+        self._tell(self._over_and_out, future, lost if begun else _NeverBegan(lost))
 
     def _start(self) -> subprocess.Popen[bytes]:
         boot = f"import sys; sys.path[:] = {[str(entry) for entry in sys.path]!r}; "

@@ -232,6 +232,22 @@ def test_an_idle_process_that_was_killed_is_replaced(make_ctx: MakeContext) -> N
     assert ctx.run(workflow).result() != first
 
 
+def test_one_that_dies_before_the_function_is_called_has_lost_nothing(
+    make_ctx: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It looked alive when the step was sent: for a moment every process that is being killed does."""
+    ctx, path = make_ctx(executors={"process": 1}), str(tmp_path / "calls")
+
+    async def ask(event: Any, step: Any) -> Any:
+        first = (await step.run("who", work.who, executor="process"))["pid"]
+        os.kill(first, signal.SIGKILL)
+        wait_until_gone([first])
+        return await step.run("count", work.note, path, executor="process", uncertain="fail", retry=df.NO_RETRY)
+
+    monkeypatch.setattr("dataflows_sdk.executors.process._Worker.alive", True)
+    assert ctx.run(declare(ask)).result() == 1
+
+
 def test_a_timeout_kills_the_process(make_ctx: MakeContext, hang: Hang) -> None:
     ctx = make_ctx(executors={"process": 1})
 
