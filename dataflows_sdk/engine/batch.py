@@ -265,7 +265,8 @@ def wakes(batch: Sequence[Unit], stamp: bytes | None, sender: str) -> list[Comma
     suspended = {
         unit.head.id for unit in batch if unit.head and unit.change and unit.change.status in ("sleeping", "waiting")
     }
-    names = {broadcast.name for unit in batch for broadcast in unit.broadcasts}
+    events = [broadcast for unit in batch for broadcast in unit.broadcasts]
+    names = {broadcast.name for broadcast in events}
     queued = any(unit.change is not None and unit.change.status == "queued" for unit in batch) or any(
         run.status == "queued" for unit in batch for run in unit.runs
     )
@@ -274,7 +275,8 @@ def wakes(batch: Sequence[Unit], stamp: bytes | None, sender: str) -> list[Comma
     if told or suspended:
         found.append(("wake", [stamp, wire.uuids(sorted(told | suspended))]))
     if names:
-        found += [("allow_bitmaps", []), ("wake_broadcast", [stamp, wire.texts(sorted(names))])]
+        ids = wire.uuids([broadcast.id for broadcast in events])
+        found += [("allow_bitmaps", []), ("wake_broadcast", [stamp, wire.texts(sorted(names)), ids])]
     if told or names or queued or delayed:
         runs = "*" if names or len(told) > _NOTIFY_RUNS else ",".join(str(run) for run in told)
         later = f" {min(delayed).isoformat()}" if delayed else ""

@@ -308,13 +308,16 @@ class Executor:
     # --- others' runs ------------------------------------------------------------------------------------
 
     async def _wake_orphans(self) -> bool:
-        """Runs whose message arrived and whose sender died before it could wake them."""
+        """Runs whose message or event arrived and whose sender died before it could wake them."""
         engine = self._engine
-        (orphans,) = await engine.reader.query(("orphaned_wakes", []))
+        stamp = wire.instant(engine.stamp())
+        orphans, _, woken = await engine.reader.query(
+            ("orphaned_wakes", []), ("allow_bitmaps", []), ("wake_untold", [stamp])
+        )
         if orphans:
             ids = sorted({UUID(row[0].decode()) for row in orphans if row[0] is not None})
-            await engine.reader.query(("wake", [wire.instant(engine.stamp()), wire.uuids(ids)]))
-        return bool(orphans)
+            await engine.reader.query(("wake", [stamp, wire.uuids(ids)]))
+        return bool(orphans or woken)
 
     async def _sweep(self, names: list[str]) -> bool:
         """Runs of workers that are gone: those that we know are ours now, the others line up again."""

@@ -89,20 +89,6 @@ def test_a_name_belongs_to_one_function_but_a_cell_may_run_again() -> None:
         catalog.add(df.Workflow("w", other_level))
 
 
-def test_several_are_made_known_together_or_not_at_all() -> None:
-    catalog = Catalog()
-    catalog.add(df.Workflow("taken", module_level))
-    seen: list[set[str]] = []
-    catalog.listen(lambda: seen.append(catalog.names()))
-    with pytest.raises(DuplicateWorkflowError, match="taken"):
-        catalog.add(df.Workflow("new", module_level), df.Workflow("taken", other_level))
-    with pytest.raises(DuplicateWorkflowError, match="twice"):
-        catalog.add(df.Workflow("twice", module_level), df.Workflow("twice", other_level))
-    assert (seen, catalog.names()) == ([], {"taken"})
-    catalog.add(df.Workflow("one", module_level), df.Workflow("two", other_level))
-    assert seen == [{"taken", "one", "two"}]
-
-
 def module_level(event: Any, step: Any) -> int:
     return 1
 

@@ -233,3 +233,24 @@ def test_a_step_that_cannot_reach_another_database_fails_and_strands_nothing(ctx
     with pytest.raises(RunFailed, match="does not answer"):
         ctx.run(declare(reaches), timeout="10s").result()
     assert query(ctx.url, "select 1 from dataflows.run where status = 'running'") == []
+
+
+def test_an_event_whose_sender_died_before_it_told_anybody(make_ctx: MakeContext, database_url: str) -> None:
+    """It is committed, and nobody was woken: whoever looks next does that."""
+
+    async def listener(event: Any, step: Any) -> Any:
+        return await step.wait_for_event("news")
+
+    ctx = make_ctx(linger="0s")
+    run = ctx.start(declare(listener))
+    wait_until(lambda: run.status == "waiting", "the run waits")
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into dataflows.broadcast (id, name, payload, at) values (%s, 'news', '7', now())", (UUID(int=7),)
+        )
+    assert run.result("20s") == 7
+    assert query(database_url, "select count(*) from dataflows.broadcast where not told") == [(0,)]
+    ctx.emit("news", 8)
+    wait_until(
+        lambda: query(database_url, "select count(*) from dataflows.broadcast where told") == [(2,)], "it is told"
+    )

@@ -50,7 +50,8 @@ select (select count(*) from dataflows.worker),
        exists (
            select 1 from dataflows.message m join dataflows.run r on r.id = m.run
            where m.consumed is null and m.at > now() - interval '1 day' and r.status in ('sleeping', 'waiting')
-             and (m.kind = 'cancel' or m.name = any(r.waits))),
+             and (m.kind = 'cancel' or m.name = any(r.waits)))
+           or exists (select 1 from dataflows.broadcast b where not b.told),
        exists (select 1 from dataflows.queue),
        exists (select 1 from ready p where p.workflow = any($3::text[]) and ($4::text[] is null or p.queue = any($4))),
        least(

@@ -215,12 +215,27 @@ returning r.id;
 select set_config('enable_bitmapscan', 'on', true);
 
 -- name: wake_broadcast
--- $1 now $2 name[]
--- After allow_bitmaps of the same transaction.
+-- $1 now $2 name[] $3 id[]
+-- After allow_bitmaps of the same transaction, and after the one that made the events.
+with told as (
+    update dataflows.broadcast b set told = true where b.id = any($3::uuid[])
+)
 update dataflows.run r
 set status = 'queued', wake_at = coalesce($1::timestamptz, now()),
     rank = coalesce($1::timestamptz, now()) - interval '100 years'
 where r.waits && $2::text[] and r.status in ('sleeping', 'waiting')
+returning r.id;
+
+-- name: wake_untold
+-- $1 now
+-- After allow_bitmaps of the same transaction: the same for events whose sender died before it could.
+with told as (
+    update dataflows.broadcast b set told = true where not b.told returning b.name
+)
+update dataflows.run r
+set status = 'queued', wake_at = coalesce($1::timestamptz, now()),
+    rank = coalesce($1::timestamptz, now()) - interval '100 years'
+where r.waits && (select array_agg(t.name) from told t) and r.status in ('sleeping', 'waiting')
 returning r.id;
 
 -- name: notify
