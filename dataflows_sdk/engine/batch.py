@@ -138,6 +138,7 @@ def _creations(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
 
 def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
     heads: dict[RunHead, None] = {}
+    leaving: dict[RunHead, None] = {}
     ids: list[bytes] = []
     epochs: list[int] = []
     seqs: list[int] = []
@@ -159,9 +160,13 @@ def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
             data.append(event.data)
         if unit.change is not None:
             changes.append(unit)
+            leaving[head] = None
     found: list[Command] = []
-    if heads:
-        asked = [wire.raw_uuids([head.raw for head in heads]), wire.int4s([head.epoch for head in heads])]
+    if changes:
+        found.append(("set_heads", _head_columns(changes, stamp)))
+    staying = [head for head in heads if head not in leaving] if leaving else list(heads)
+    if staying:
+        asked = [wire.raw_uuids([head.raw for head in staying]), wire.int4s([head.epoch for head in staying])]
         found.append(("fence", asked))
     if ids:
         found.append(
@@ -178,8 +183,6 @@ def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
                 ],
             )
         )
-    if changes:
-        found.append(("set_heads", _head_columns(changes, stamp)))
     consumed = [(unit, message) for unit in batch for message in unit.consumed]
     if consumed:
         found.append(
@@ -198,14 +201,16 @@ def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
 
 def _head_columns(units: Sequence[Unit], stamp: bytes | None) -> list[bytes | None]:
     rows = [(unit.head, unit.change, unit.events[-1].seq) for unit in units if unit.head and unit.change]
+    wakes = any(change.wake_at is not None for _, change, _ in rows)
+    waits = any(change.waits for _, change, _ in rows)
     return [
         stamp,
-        wire.uuids([head.id for head, _, _ in rows]),
+        wire.raw_uuids([head.raw for head, _, _ in rows]),
         wire.int4s([head.epoch for head, _, _ in rows]),
-        wire.texts([change.status for _, change, _ in rows]),
+        wire.words([change.status for _, change, _ in rows]),
         wire.int4s([seq for _, _, seq in rows]),
-        wire.instants([change.wake_at for _, change, _ in rows]),
-        wire.texts(["\n".join(change.waits) for _, change, _ in rows]),
+        wire.instants([change.wake_at for _, change, _ in rows]) if wakes else None,
+        wire.texts(["\n".join(change.waits) for _, change, _ in rows]) if waits else None,
     ]
 
 

@@ -227,7 +227,8 @@ class Writer:
 
     def _read_answers(self, batch: list[Unit], rows: list[Rows]) -> set[bytes]:
         answers = dict(zip(self._order, rows, strict=True))
-        lost = {row[0] for row in answers.get("fence", ()) if row[0] is not None}
+        refused = (*answers.get("fence", ()), *answers.get("set_heads", ()))
+        lost = {row[0] for row in refused if row[0] is not None}
         alone = batch[0].head
         if alone is not None and "append_one" in answers and not answers["append_one"]:
             lost.add(str(alone.id).encode())

@@ -24,4 +24,5 @@ set status = u.status,
     finished_at = case when u.status in ('succeeded', 'failed', 'cancelled') then coalesce($1::timestamptz, now()) end
 from unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::timestamptz[], $7::text[])
      as u(id, epoch, status, seq, wake_at, waits)
-where r.id = u.id;
+where r.id = u.id
+returning null;

@@ -101,9 +101,34 @@ with head as (
 )
 select h.id, h.status, case when h.status = 'queued' then pg_notify('dataflows', 'full ')::text end from head h;
 
+-- name: set_heads
+-- $1 now $2 run[] $3 epoch[] $4 status[] $5 seq[] $6 wake_at[] $7 waits[] (names joined by a line feed, '' for none);
+-- the last two may be null when no run has one
+-- Runs that are let go of. It is their fence as well: a row that this changes is locked from then on.
+-- Returns the runs that are no longer ours.
+with gone as (
+    update dataflows.run r
+    set status = u.status,
+        last_seq = u.seq,
+        owner = null,
+        wake_at = u.wake_at,
+        waits = string_to_array(nullif(u.waits, ''), e'\n'),
+        -- handed back: before all that never began
+        rank = case when u.status = 'queued' then u.wake_at - interval '100 years' else r.rank end,
+        slot = case when u.status in ('succeeded', 'failed', 'cancelled') then null else r.slot end,
+        finished_at = case when u.status in ('succeeded', 'failed', 'cancelled')
+                           then coalesce($1::timestamptz, now()) end
+    from unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::timestamptz[], $7::text[])
+         as u(id, epoch, status, seq, wake_at, waits)
+    where r.id = u.id and r.epoch = u.epoch and r.status || '' = 'running'
+    returning r.id
+)
+select a.id from unnest($2::uuid[]) as a(id)
+where (select count(*) from gone) < cardinality($2::uuid[]) and a.id not in (select id from gone);
+
 -- name: fence
 -- $1 run[] $2 epoch[]
--- The runs' rows are locked for the rest of the transaction and must still carry our epoch.
+-- The rows of runs that go on are locked for the rest of the transaction and must still carry our epoch.
 -- Returns the runs that are no longer ours.
 with mine as (
     select r.id
@@ -113,16 +138,19 @@ with mine as (
     order by r.id
     for no key update of r
 )
-select unnest($1::uuid[]) except select id from mine;
+select a.id from unnest($1::uuid[]) as a(id)
+where (select count(*) from mine) < cardinality($1::uuid[]) and a.id not in (select id from mine);
 
 -- name: append_events
 -- $1 now $2 run[] $3 epoch[] $4 seq[] $5 kind[] $6 key[] $7 data[]
--- After fence of the same transaction. Nothing is written of runs that are no longer ours.
+-- After set_heads and fence of the same transaction, which hold the rows. Nothing is written of runs that are no longer
+-- ours: neither at work under our epoch nor changed by this very transaction.
 insert into dataflows.event (run, seq, epoch, kind, key, data, at)
 select e.run, e.seq, e.epoch, e.kind, nullif(e.key, ''), e.data::json, coalesce($1::timestamptz, now())
 from unnest($2::uuid[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[])
      as e(run, epoch, seq, kind, key, data)
-join dataflows.run r on r.id = e.run and r.epoch = e.epoch and r.status || '' = 'running';
+join dataflows.run r on r.id = e.run and r.epoch = e.epoch
+where r.status || '' = 'running' or r.xmin = pg_current_xact_id()::xid;
 
 -- name: append_one
 -- $1 now $2 run $3 epoch $4 seq $5 kind $6 key $7 data
@@ -137,23 +165,6 @@ insert into dataflows.event (run, seq, epoch, kind, key, data, at)
 select mine.id, $4::int, $3::int, $5::text, nullif($6::text, ''), $7::json, coalesce($1::timestamptz, now())
 from mine
 returning 1;
-
--- name: set_heads
--- $1 now $2 run[] $3 epoch[] $4 status[] $5 seq[] $6 wake_at[] $7 waits[] (names joined by a line feed, '' for none)
--- After append_events of the same transaction, which holds the locks.
-update dataflows.run r
-set status = u.status,
-    last_seq = u.seq,
-    owner = null,
-    wake_at = u.wake_at,
-    waits = string_to_array(nullif(u.waits, ''), e'\n'),
-    -- handed back: before all that never began
-    rank = case when u.status = 'queued' then u.wake_at - interval '100 years' else r.rank end,
-    slot = case when u.status in ('succeeded', 'failed', 'cancelled') then null else r.slot end,
-    finished_at = case when u.status in ('succeeded', 'failed', 'cancelled') then coalesce($1::timestamptz, now()) end
-from unnest($2::uuid[], $3::int[], $4::text[], $5::int[], $6::timestamptz[], $7::text[])
-     as u(id, epoch, status, seq, wake_at, waits)
-where r.id = u.id and r.epoch = u.epoch and r.status || '' = 'running';
 
 -- name: consume
 -- $1 run[] $2 message[] $3 seq[] $4 epoch[]
