@@ -97,7 +97,7 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _say(ctx: Context, queues: tuple[str, ...], supervised: bool) -> None:

@@ -51,6 +51,10 @@ class Encoded(NamedTuple):
     blobs: tuple[Blob, ...] = ()
 
 
+#: most functions that do something return nothing
+_NULL = Encoded("null")
+
+
 def _is_plain(value: Any, depth: int) -> bool:
     """Whether a value is made of exact JSON types; the content of its texts and floats is not looked at."""
     kind = type(value)
@@ -100,6 +104,8 @@ class Codec:
             NotSerializableError: it would not come back equal; `.path` says where in the value.
             MissingExtraError: a DataFrame, and pyarrow is not installed.
         """
+        if value is None:
+            return _NULL
         try:
             if _is_plain(value, 0):
                 raw = _plain_json(value)

@@ -56,6 +56,10 @@ class Face(Protocol):
         """Let others have a turn; with *forever*, never come back."""
         ...
 
+    def actor(self) -> object:
+        """The task or thread that calls: whoever else uses a step's name in the meantime is somebody else."""
+        ...
+
 
 class AsyncFace:
     """For code on the engine's loop."""
@@ -65,6 +69,10 @@ class AsyncFace:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.loop = engine.loop
+
+    def actor(self) -> object:
+        # with the loop given, nobody has to find out which one is running
+        return asyncio.current_task(self.loop) or threading.current_thread()
 
     def commit(self, unit: Unit) -> Awaitable[None]:
         unit.future = future = self.loop.create_future()
@@ -141,6 +149,12 @@ class SyncFace:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+
+    def actor(self) -> object:
+        try:
+            return asyncio.current_task() or threading.current_thread()
+        except RuntimeError:
+            return threading.current_thread()
 
     async def commit(self, unit: Unit) -> None:
         # A lock that another thread releases is the cheapest thing a thread can wait for.

@@ -201,8 +201,11 @@ class LiveRun:
 
     # --- verbs begin and end -----------------------------------------------------------------------------
 
-    def enter(self, op: str, name: str, key: object = None, *, ordered: bool = True) -> Frame:
+    def enter(self, actor: object, op: str, name: str, key: object = None, *, ordered: bool = True) -> Frame:
         """A verb begins: give it its identity.
+
+        Args:
+            actor: the task or thread that asks, see `Face.actor`.
 
         Raises:
             StepCollisionError: the identity is taken, or two tasks use one name side by side.
@@ -219,7 +222,6 @@ class LiveRun:
         branch = current_branch.get()
         if branch is None or branch.live is not self:
             branch = self.root
-        actor = _actor()
         with self.lock:
             frame = self._identify(branch, actor, op, name, key, ordered)
         if self.stopping is not None:
@@ -302,14 +304,6 @@ class LiveRun:
     def messages(self) -> set[str]:
         """Names of the messages that somebody here waits for."""
         return {pending.message for pending in self.pendings if pending.message is not None}
-
-
-def _actor() -> object:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return task if task is not None else threading.current_thread()
 
 
 def _alive(actor: object) -> bool:
