@@ -80,6 +80,8 @@ BARS = (
     # 1.3 times as long: a second may hold 1 / 1.3 of the runs
     Bar(("W4", LIMITED), "ours", round(1 / 1.3, 3), ("W4", ONE)),
     Bar(("enqueue", SINGLY), "DBOS", 2, ("enqueue", SINGLY)),
+    Bar(("enqueue", ALONE), "DBOS", 2, ("enqueue", ALONE)),
+    Bar(("enqueue", LOTS), "DBOS", 40, ("enqueue", ALONE)),
     Bar(("enqueue", LOTS), "DBOS", 40, ("enqueue", SINGLY)),
     Bar.fixed(("W5", "p50"), 4),
     Bar.fixed(("W5", "p95"), 10),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from cores import second_core
 from report import Repetition, Results, bars, figures
 from server import SETTINGS, Server, postgres
 
@@ -222,5 +223,6 @@ def describe(server: Server) -> str:
         except PackageNotFoundError:
             continue
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    machine += f" (two processes of plain Python do {second_core():.2f} × the work of one)"
     python = f"Python {platform.python_version()}"
     return f"{machine}; {python}; PostgreSQL {server.setting('server_version')} with {on}; {', '.join(found)}."
