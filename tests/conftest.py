@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from dataflows_sdk.testing.databases import TestDatabases
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What ``-n auto`` comes to: a core more than there are, for many tests wait for processes and for time."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+
+
 class Need(Protocol):
     """Call it with what is missing: ends the test."""
 

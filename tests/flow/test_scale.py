@@ -38,9 +38,9 @@ def run(flow: df.Flow) -> int:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The best of three: the least disturbed by others on the machine. CPU time of this process."""
+    """The best of two: the least disturbed by others on the machine. CPU time of this process."""
     best = float("inf")
-    for _ in range(3):
+    for _ in range(2):
         gc.collect()
         begin = time.process_time()
         work()
@@ -50,9 +50,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 def test_two_thousand_nodes_are_built_and_checked_within_a_second() -> None:
     assert seconds(lambda: chain(2000).spec) < 1.0
-    assert seconds(lambda: chain(2000).validate()) < 1.0
-    assert seconds(lambda: fan(2000).validate()) < 1.0
-    assert chain(2000).validate() == fan(2000).validate() == []
+    for make in (chain, fan):
+        found: list[object] = []
+        assert seconds(lambda make=make, found=found: found.append(make(2000).validate())) < 1.0
+        assert found[0] == []
 
 
 def check(flow: df.Flow) -> None:

@@ -85,7 +85,7 @@ def written(field: object, size: int) -> tuple[str, set[int]]:
 
 
 @given(minutes=field_sets, hours=field_sets, days=st.sampled_from(["*", "1-5", "0,6"]), where=st.sampled_from(MOMENTS))
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_against_a_scan_of_every_minute(minutes: object, hours: object, days: str, where: tuple[str, datetime]) -> None:
     zone, turn = where
     minute_text, minute_set = written(minutes, 60)
