@@ -286,4 +286,4 @@ def wakes(batch: Sequence[Unit], stamp: bytes | None, sender: str) -> list[Comma
         runs = "*" if names or len(told) > _NOTIFY_RUNS else ",".join(str(run) for run in told)
         later = f" {min(delayed).isoformat()}" if delayed else ""
         found.append(("notify", [f"{sender} {runs}{later}".encode()]))
-    return found
+    return [("hurry", []), *found] if found else []

@@ -249,6 +249,12 @@ set status = 'queued', wake_at = coalesce($1::timestamptz, now()),
 where r.waits && (select array_agg(t.name) from told t) and r.status in ('sleeping', 'waiting')
 returning r.id;
 
+-- name: hurry
+-- For the rest of the transaction: its commit waits for no disk. For wake-ups, which do not outlive a crash of PostgreSQL
+-- anyway as far as they are notifications; the rest of them is found again by those who look. What they tell of was
+-- committed, for good, before.
+select set_config('synchronous_commit', 'off', true);
+
 -- name: notify
 -- $1 payload
 select pg_notify('dataflows', $1);
