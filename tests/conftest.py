@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
     from dataflows_sdk.testing.databases import TestDatabases
+
+
+#: a file system in memory, and how many bytes of it must be free
+_MEMORY, _ROOM = Path("/dev/shm"), 8 << 30
+_OURS = "dataflows-tests-"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Two thousand databases are copied for two thousand tests: in memory that takes a third of the time."""
+    if hasattr(config, "workerinput") or "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return
+    for left in _MEMORY.glob(f"{_OURS}*-*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(_OURS).partition("-")[0])):
+            shutil.rmtree(left, ignore_errors=True)
+    if shutil.disk_usage(_MEMORY).free > _ROOM:
+        root = tempfile.mkdtemp(prefix=f"{_OURS}{os.getpid()}-", dir=_MEMORY)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = root
+        config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
 
 
 @pytest.hookimpl(optionalhook=True)
