@@ -261,7 +261,7 @@ async def undoing(event: Any, step: Any) -> None:
     await step.run("one", note, undo=undo)
     await step.map("many", square, range(3), undo=undo)
     await step.run("two", note, undo=undo)
-    await step.sleep("nap", "10ms")
+    await step.sleep("nap", "100ms")
     await step.run("fail", fail, retry=df.NO_RETRY)
 
 
@@ -270,7 +270,7 @@ def undoing_sync(event: Any, step: Any) -> None:
     step.run("one", note, undo=undo)
     step.map("many", square, range(3), undo=undo)
     step.run("two", note, undo=undo)
-    step.sleep("nap", "10ms")
+    step.sleep("nap", "100ms")
     step.run("fail", fail, retry=df.NO_RETRY)
 
 
@@ -303,7 +303,7 @@ def pack(total: int) -> str:
 
 
 def scoped(total: int, step: Any) -> int:
-    step.sleep("nap", "10ms")
+    step.sleep("nap", "300ms")  # longer than all that runs beside it: then the run only waits
     return int(step.run("inner", echo, total + 1))
 
 
