@@ -20,7 +20,7 @@ from dataflows_sdk.errors import SchemaVersionError, StoreError
 from dataflows_sdk.store.sqlfiles import statement
 
 #: Other forms of two files, which a library of one day applied: together they give the same schema, but for what the
-#: beginning of migration 5 levels. No further entries: an applied migration is never edited.
+#: end of migration 8 levels. No further entries: an applied migration is never edited.
 _SAME_AS = {
     "30908204cb6ce85393c6633ceb2c39ee49197cfe5cf638df77f1c899b2541c07": 3,
     "eee43fddc5a80c34a4d9acabcaeb3d7fc13e1eb990eb4c61673f52065e3146da": 4,
