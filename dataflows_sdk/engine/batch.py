@@ -138,7 +138,6 @@ def _creations(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
 
 def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
     heads: dict[RunHead, None] = {}
-    leaving: dict[RunHead, None] = {}
     ids: list[bytes] = []
     epochs: list[int] = []
     seqs: list[int] = []
@@ -160,11 +159,11 @@ def _appends(batch: Sequence[Unit], stamp: bytes | None) -> list[Command]:
             data.append(event.data)
         if unit.change is not None:
             changes.append(unit)
-            leaving[head] = None
     found: list[Command] = []
     if changes:
         found.append(("set_heads", _head_columns(changes, stamp)))
-    staying = [head for head in heads if head not in leaving] if leaving else list(heads)
+    leaving = {unit.head for unit in changes}
+    staying = [head for head in heads if head not in leaving]
     if staying:
         asked = [wire.raw_uuids([head.raw for head in staying]), wire.int4s([head.epoch for head in staying])]
         found.append(("fence", asked))
@@ -286,4 +285,4 @@ def wakes(batch: Sequence[Unit], stamp: bytes | None, sender: str) -> list[Comma
         runs = "*" if names or len(told) > _NOTIFY_RUNS else ",".join(str(run) for run in told)
         later = f" {min(delayed).isoformat()}" if delayed else ""
         found.append(("notify", [f"{sender} {runs}{later}".encode()]))
-    return [("hurry", []), *found] if found else []
+    return [("commit_asynchronously", []), *found] if found else []

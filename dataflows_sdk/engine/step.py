@@ -398,7 +398,7 @@ async def _map(
     keys = [str(i) for i in range(len(values))] if key is None else [str(key(value)) for value in values]
     if verbs.live.stopping is not None:
         await verbs.unwound()
-    frame = verbs.live.enter(verbs.face.actor(), "map", name)
+    frame = verbs.enter("map", name)
     try:
         if group.is_given(frame) and frame.record is not None:
             given: list[Any] = await verbs.recorded(frame.record)
@@ -428,7 +428,7 @@ async def _parallel(
     options = group.Options(concurrency, retry, timeout, None, "retry", on_error, need, executor=executor)
     if verbs.live.stopping is not None:
         await verbs.unwound()
-    frame = verbs.live.enter(verbs.face.actor(), "parallel", name)
+    frame = verbs.enter("parallel", name)
     try:
         if group.is_given(frame) and frame.record is not None:
             return await verbs.recorded(frame.record)
@@ -455,7 +455,7 @@ def _needed(name: str, join: Join, count: int) -> int | None:
 async def _gather(verbs: Verbs, name: str, work: Sequence[Awaitable[Any] | Callable[[], Any]]) -> list[Any]:
     if verbs.live.stopping is not None:
         await verbs.unwound()
-    frame = verbs.live.enter(verbs.face.actor(), "gather", name)
+    frame = verbs.enter("gather", name)
     try:
         if group.is_given(frame) and frame.record is not None:
             given: list[Any] = await verbs.recorded(frame.record)

@@ -62,6 +62,10 @@ class VerbBase:
         live.ignored += 1
         await self.face.breathe(forever=live.ignored > _PATIENCE)
 
+    def enter(self, op: str, name: str, key: object = None, *, ordered: bool = True) -> Frame:
+        """A verb begins, asked for by whoever calls; see `LiveRun.enter`."""
+        return self.live.enter(self.face.actor(), op, name, key, ordered=ordered)
+
     def fresh(self, frame: Frame) -> None:
         """From here on something is done that is not recorded: may it be?"""
         live = self.live

@@ -43,7 +43,7 @@ class RunVerbs(VerbBase):
         target = run if isinstance(run, UUID) else UUID(str(run))
         if live.stopping is not None:
             await self.unwound()
-        frame = live.enter(self.face.actor(), "send", name)
+        frame = self.enter("send", name)
         try:
             decision = decide_step(frame.record, "send")
             if isinstance(decision, Recorded):
@@ -72,7 +72,7 @@ class RunVerbs(VerbBase):
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = live.enter(self.face.actor(), "emit", name)
+        frame = self.enter("emit", name)
         try:
             decision = decide_step(frame.record, "emit")
             if isinstance(decision, Recorded):
@@ -106,7 +106,7 @@ class RunVerbs(VerbBase):
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = item if item is not None else live.enter(self.face.actor(), "child", name, key)
+        frame = item if item is not None else self.enter("child", name, key)
         try:
             decision = decide_step(frame.record, "child")
             if isinstance(decision, Recorded):

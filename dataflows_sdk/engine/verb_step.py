@@ -72,7 +72,7 @@ class StepVerbs(VerbBase):
         policy = _policy(retry, name)
         if live.stopping is not None:
             await self.unwound()
-        frame = item if item is not None else live.enter(self.face.actor(), op, name, key)
+        frame = item if item is not None else self.enter(op, name, key)
         try:
             attempt = 1
             if frame.record is not None:
@@ -264,7 +264,7 @@ class StepVerbs(VerbBase):
         policy = _policy(retry, name)
         if live.stopping is not None:
             await self.unwound()
-        frame = live.enter(self.face.actor(), "transaction", name)
+        frame = self.enter("transaction", name)
         try:
             decision = decide_step(frame.record, "transaction")
             if isinstance(decision, Recorded):

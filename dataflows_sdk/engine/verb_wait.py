@@ -45,7 +45,7 @@ class WaitVerbs(VerbBase):
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = item if item is not None else live.enter(self.face.actor(), "sleep", name)
+        frame = item if item is not None else self.enter("sleep", name)
         try:
             decision = decide_step(frame.record, "sleep")
             if isinstance(decision, Recorded):
@@ -88,7 +88,7 @@ class WaitVerbs(VerbBase):
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = item if item is not None else live.enter(self.face.actor(), "wait", name)
+        frame = item if item is not None else self.enter("wait", name)
         try:
             decision = decide_step(frame.record, "wait")
             if isinstance(decision, Recorded):

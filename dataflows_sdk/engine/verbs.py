@@ -41,7 +41,7 @@ class Verbs(StepVerbs, WaitVerbs, RunVerbs):
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = live.enter(self.face.actor(), op, name)
+        frame = self.enter(op, name)
         try:
             decision = decide_step(frame.record, op)
             if isinstance(decision, Recorded):
@@ -67,7 +67,7 @@ class Verbs(StepVerbs, WaitVerbs, RunVerbs):
         live = self.live
         if live.stopping is not None:
             await self.unwound()
-        frame = live.enter(self.face.actor(), "patched", change, ordered=False)
+        frame = self.enter("patched", change, ordered=False)
         try:
             if frame.record is not None:
                 live.replayed += 1

@@ -249,7 +249,7 @@ set status = 'queued', wake_at = coalesce($1::timestamptz, now()),
 where r.waits && (select array_agg(t.name) from told t) and r.status in ('sleeping', 'waiting')
 returning r.id;
 
--- name: hurry
+-- name: commit_asynchronously
 -- For the rest of the transaction: its commit waits for no disk. For wake-ups, which do not outlive a crash of PostgreSQL
 -- anyway as far as they are notifications; the rest of them is found again by those who look. What they tell of was
 -- committed, for good, before.
