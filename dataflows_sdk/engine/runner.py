@@ -350,6 +350,14 @@ class Engine:
         columns = describe(workflow)
         return (Version(workflow.name, workflow.version, **columns),)
 
+    def unkept(self) -> list[Version]:
+        """The code here that the database may not have yet; see `kept`."""
+        return [version for each in self.catalog if each.kind == "code" for version in self.versions(each)]
+
+    def kept(self, versions: Sequence[Version]) -> None:
+        """The database has them now. From any thread."""
+        self._known.update((each.workflow, each.hash) for each in versions)
+
     def begins_here(self, workflow: Workflow, place: Placement) -> bool:
         """Whether a run may begin in this process as soon as it is made, if there is room."""
         here = self._owns and not self.closing and place.direct and self.serves(place.queue)

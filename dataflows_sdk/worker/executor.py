@@ -232,6 +232,7 @@ class Executor:
     async def _claim(self, names: list[str], *, timers: bool) -> int:
         """Claim as many runs as there is room for, up to a batch; gives how many."""
         engine = self._engine
+        await self._learn()
         room = engine.concurrency - len(engine.live)
         if room <= 0:
             self._backlog = True
@@ -241,7 +242,6 @@ class Executor:
         whose = [engine.worker_id.bytes, wire.texts(names)]
         if timers:
             await engine.reader.query(("ready_delayed", [stamp, wire.int4(_REQUEUE)]))
-        await self._learn()
         chosen = [self._queues(), wire.texts(engine.catalog.versions()), *self._code]
         if self._limits:
             if timers:
@@ -266,11 +266,9 @@ class Executor:
         if generation == self._generation:
             return
         code = [each for each in engine.catalog if each.kind == "code"]
-        fresh = [version for each in code for version in engine.versions(each)]
-        if fresh:
+        if fresh := engine.unkept():
             await engine.reader.query(put_versions(fresh))
-            for each in code:
-                engine.knows(each)
+            engine.kept(fresh)
         self._code = wire.texts([each.name for each in code]), wire.texts([each.version for each in code])
         self._generation = generation
 

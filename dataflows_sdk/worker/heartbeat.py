@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.clock import SystemClock
-from dataflows_sdk.engine.definitions import describe
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
@@ -58,10 +57,11 @@ class Heartbeat(threading.Thread):
 
     def _put_versions(self, connection: Any) -> None:
         """Whoever sees this worker can start by name what it knows."""
-        known = [each for each in self._engine.catalog if each.kind == "code"]
-        rows = [{"workflow": each.name, "hash": each.version, **describe(each)} for each in known]
-        columns = [[row[name] for row in rows] for name in ("workflow", "hash", "kind", "source", "spec", "info")]
-        self._database.run(connection, "journal", "put_versions", columns)
+        if fresh := self._engine.unkept():
+            names = ("workflow", "hash", "kind", "source", "spec", "info")
+            columns = [[getattr(each, name) for each in fresh] for name in names]
+            self._database.run(connection, "journal", "put_versions", columns)
+            self._engine.kept(fresh)
 
     def _info(self) -> str:
         """What others may know of this worker."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -119,6 +120,23 @@ def test_the_code_of_a_run_is_kept_before_it_begins(make_ctx: MakeContext) -> No
     assert run.result(timeout=20) == "this is the code"
     assert run.version != stub.version
     assert "this is the code" in outside.get(run.id).source
+
+
+def test_what_a_full_worker_learns_can_be_started_by_name(make_ctx: MakeContext) -> None:
+    gate = threading.Event()
+
+    def blocks(event: Any, step: Any) -> None:
+        gate.wait(20)
+
+    inside, outside = make_ctx(concurrency=1), make_ctx(work=False)
+    blocker = inside.start(Workflow("blocker", blocks))
+    wait_until(lambda: blocker.status == "running", "there is no room")
+    inside.register(noting("learnt late")[0])
+    wait_until(lambda: outside._read("look", "latest_version", ("learnt late",)), "its code is kept")
+    run = outside.start("learnt late")
+    assert run.status == "queued"
+    gate.set()
+    run.wait(20)
 
 
 def test_payloads_that_look_like_a_first_event(make_ctx: MakeContext) -> None:
