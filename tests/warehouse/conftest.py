@@ -14,6 +14,8 @@ from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse.lens import Lens, caller_frames
 from dataflows_sdk.warehouse.mirror import TABLES
 
+from ..conftest import wait_until
+
 
 class Journal:
     """Writes by the engine's rules: a run's head is written with its events, or the run is running.
@@ -75,6 +77,18 @@ class Journal:
         with self.together():
             self.run(run, sql="delete from dataflows.event where run = %s")
             self.run(run, sql="delete from dataflows.run where id = %s")
+
+    def settle(self) -> None:
+        """Wait until no transaction anywhere on the server, of any test, is as old as what was written here.
+
+        What came after the oldest one that is open is read again by every refresh, which is right, and counts.
+        """
+        written = self.run(sql="select pg_current_xact_id()::text")[0][0]
+        wait_until(
+            lambda: self.run(written, sql="select pg_snapshot_xmin(pg_current_snapshot()) > %s::text::xid8")[0][0],
+            "no transaction of another test is open since",
+            60,
+        )
 
 
 @contextmanager
