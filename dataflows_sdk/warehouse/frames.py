@@ -66,7 +66,7 @@ _TYPES = {
 #: what a column of CSV may be, the strictest first, and how it is told: text that is written otherwise stays text
 _CSV = (
     ("int", "cast(try_cast({x} as bigint) as varchar) = {x}"),
-    ("float", "as_float({x}) is not null and not regexp_matches({x}, '^\\s|\\s$|^[-+]?0[0-9]|[^-+.0-9eE]')"),
+    ("float", "regexp_full_match({x}, '-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][-+]?[0-9]{{1,3}})?') and isfinite({d})"),
     ("bool", "lower({x}) in ('true', 'false')"),
     ("date", "as_date({x}) is not null"),
     ("timestamp", "as_timestamp({x}) is not null"),
@@ -409,7 +409,7 @@ def _value_type(found: set[str]) -> str:
 
 
 def _all(x: str, how: str) -> str:
-    return f"coalesce(bool_and({how.format(x=x)}) filter (where {x} is not null), false)"
+    return f"coalesce(bool_and({how.format(x=x, d=f'try_cast({x} as double)')}) filter (where {x} is not null), false)"
 
 
 def _first_line(error: BaseException) -> str:

@@ -197,7 +197,8 @@ def _from_value(x: str, target: str, coerce: bool, timezone: str | None) -> Cast
         value = f"encode({text})"
     checks = [(f"{x} is not null and {value} is null", f"it is no {_WORDS[target]}")]
     if target == "float":
-        checks.append((f"try_cast({number} as hugeint) <> cast({value} as hugeint)", "as a float it loses digits"))
+        whole = f"regexp_full_match({number}, '-?[0-9]{{16,}}')"
+        checks.append((f"{whole} and {_differ(number, value)}", "as a float it loses digits"))
     return Cast(value, tuple(checks), slow=True)
 
 
@@ -242,10 +243,9 @@ def _same(x: str, target: str, native: str) -> Cast:
         return Cast(x)
     value = f"cast({x} as {_DUCKDB[target]})"
     if native in ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIME_NS"):
-        # DuckDB rounds. A cut is what everybody expects of the coarser type, and a value that has more is no fit.
         fine = f"epoch_ns({x}) % 1000 <> 0" if native != "TIME_NS" else f"cast({value} as time_ns) <> {x}"
         return Cast(value, ((fine, "PostgreSQL keeps microseconds, and this has nanoseconds"),))
-    return Cast(value)
+    return _in_time(x, value) if native in ("TIMESTAMP_S", "TIMESTAMP_MS") else Cast(value)
 
 
 def _misfit(x: str, target: str, kind: str) -> Cast:
@@ -292,6 +292,11 @@ def _as_float(x: str, field: Field, _: str | None) -> Cast:
     return Cast(value, ((f"{x} is not null and {back}", "as a float it loses digits"),))
 
 
+def _differ(x: str, value: str) -> str:
+    """Whether an integer is another one as a float, or too large to tell."""
+    return f"coalesce(try_cast({x} as hugeint) <> try_cast({value} as hugeint), true)"
+
+
 def _finite(x: str, _: Field, __: str | None) -> Cast:
     value = f"cast(case when isfinite({x}) then {x} end as varchar)"
     return Cast(value, ((f"not isfinite({x})", "a decimal is a finite number"),))
@@ -305,7 +310,7 @@ def _day(x: str, _: Field, __: str | None) -> Cast:
 def _moment(x: str, _: Field, timezone: str | None) -> Cast:
     if timezone is None:
         return Cast("cast(null as timestamptz)", ((f"{x} is not null", _NO_ZONE),))
-    return Cast(f"cast({x} as timestamp) at time zone '{timezone}'")
+    return _in_time(x, f"{x}::timestamp at time zone '{timezone}'")
 
 
 def _plain(to: str) -> Rule:
@@ -313,7 +318,16 @@ def _plain(to: str) -> Rule:
 
 
 def _local(to: str) -> Rule:
-    return lambda x, _, timezone: Cast(f"cast({x} at time zone '{timezone or 'UTC'}' as {to})")
+    return lambda x, _, timezone: _in_time(x, f"cast({x} at time zone '{timezone or 'UTC'}' as {to})")
+
+
+def _in_time(x: str, value: str) -> Cast:
+    """A cast that DuckDB does not do far from our time."""
+    condition, reason = _LIMITS["date"]
+    return Cast(
+        f"case when not ({condition.format(v=f'try_cast({x} as date)')}) then {value} end",
+        ((f"{x} is not null and coalesce({condition.format(v=f'try_cast({x} as date)')}, true)", reason),),
+    )
 
 
 #: from a kind to a type, where a value is the same as both
@@ -328,7 +342,7 @@ _LOSSLESS: dict[tuple[str, str], Rule] = {
     ("wide", "float"): _as_float,
     ("decimal", "float"): _as_float,
     ("timestamp", "date"): _day,
-    ("date", "timestamp"): _plain("timestamp"),
+    ("date", "timestamp"): lambda x, _, __: _in_time(x, f"cast({x} as timestamp)"),
     ("date", "timestamptz"): _moment,
     ("timestamp", "timestamptz"): _moment,
 }

@@ -360,6 +360,7 @@ BAD: list[tuple[Any, str, str, str]] = [
     (pa.array([2**64 - 1], pa.uint64()), "int", "aside", "it is no integer"),
     (pa.array(["9" * 19]), "int", "coerce", "it is no integer"),
     (pa.array([2**53 + 1]), "float", "aside", "it loses digits"),
+    (pa.array([Decimal(10**37 + 1)]), "float", "aside", "it loses digits"),
     (pa.array([Decimal("0.1234567890123456789")]), "float", "aside", "it loses digits"),
     (pa.array([float("inf")]), "decimal", "aside", "finite"),
     (pa.array([float("nan")]), "json", "aside", "NaN"),
@@ -413,6 +414,19 @@ def test_intervals_are_as_long_as_python_holds() -> None:
         lines, (reason,) = check(duckdb.connect().sql(f"select {longer} as a"), "interval")
         assert not lines
         assert "999,999,999 days" in reason
+
+
+@pytest.mark.parametrize("target", ["date", "timestamp", "timestamptz", "json", "text", "int", "interval"])
+@pytest.mark.parametrize("far", ["infinity", "-infinity", "5000000-01-01", "4000-01-01 (BC)", "10000-01-01"])
+def test_far_from_our_time_nothing_breaks(target: str, far: str) -> None:
+    for source in ("date", "timestamp", "timestamptz", "timestamp_s", "timestamp_ms"):
+        relation = duckdb.connect().sql(f"select try_cast('{far}' as {source}) as a union all select null as a")
+        for zone in (None, "Asia/Kathmandu"):
+            lines, reasons = check(relation, target, "aside", zone)
+            assert len(lines) + len(reasons) == 2
+            assert target == "json" or lines == [""] * len(lines)
+            if target == "text":
+                assert len(check(relation, target, "coerce", zone)[0]) == 2
 
 
 def test_what_is_set_aside_is_whole(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ create macro is_number(x) as
     regexp_full_match(x, '\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?\s*') and length(x) < 10000;
 create macro as_decimal(x) as case when is_number(x) then trim(x) end;
 create macro as_float(x) as case
-    when is_number(x) then (case when isfinite(try_cast(trim(x) as double)) then try_cast(trim(x) as double) end)
+    when is_number(x) then (case when isfinite(try_cast(x as double)) then try_cast(x as double) end)
     when regexp_full_match(x, '(?i)\s*[-+]?(nan|inf|infinity)\s*') then try_cast(trim(x) as double)
 end;
 create macro as_bool(x) as case
