@@ -11,6 +11,7 @@ polars, Parquet and relations, where NaN is a number like any other and arrives 
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 import weakref
@@ -23,7 +24,7 @@ import duckdb
 
 from dataflows_sdk.warehouse.bad_rows import UnreadableSourceError
 from dataflows_sdk.warehouse.columns import Column
-from dataflows_sdk.warehouse.frames_source import Source, is_columnar, sql, take
+from dataflows_sdk.warehouse.frames_source import UNFIT, Source, is_columnar, sql, take
 
 if TYPE_CHECKING:
     from dataflows_sdk.warehouse.frames_cast import Cast
@@ -43,7 +44,6 @@ _TYPES = {
     "UBIGINT": "wide",
     "HUGEINT": "wide",
     "UHUGEINT": "wide",
-    "BIGNUM": "wide",
     "FLOAT": "float",
     "DOUBLE": "float",
     "BOOLEAN": "bool",
@@ -180,21 +180,23 @@ class Frame:
         return Checked(self, columns, key, bad)
 
     def rows(self, size: int = 2_000) -> Iterator[dict[str, Any]]:
-        """Every row as a dict of Python values, read *size* at a time; for what has to see single rows."""
-        import json
+        """Every row as a dict of Python values, read *size* at a time; for what has to see single rows.
 
+        Raises:
+            UnreadableSourceError: a value is none that a column could have, such as a set.
+        """
         from dataflows_sdk.warehouse.frames_cast import python_value
 
         if not self.fields:
             return
-        documents = [n for n, field in enumerate(self.fields) if field.column.type == "json" and field.kind != "nested"]
+        documents = [n for n, field in enumerate(self.fields) if field.kind in ("document", "value")]
         names = [field.name for field in self.fields]
         asked = ", ".join(python_value(field, self.timezone) for field in self.fields)
         for part in self.parts(sql("rows", values=asked), size):
             for row in part:
                 values = list(row)
                 for n in documents:
-                    values[n] = None if values[n] is None else json.loads(values[n])
+                    values[n] = self._loaded(names[n], values[n])
                 yield dict(zip(names, values, strict=True))
 
     def sql_of(self, name: str) -> str:
@@ -211,6 +213,13 @@ class Frame:
             self.run("keep", values=values)
         return [made.kept_in(self._kept[made.value]) if made.value in self._kept else made for made in casts]
 
+    def _loaded(self, name: str, text: str | None) -> Any:
+        if text is None:
+            return None
+        if text.startswith(UNFIT):
+            raise UnreadableSourceError(f"column {name!r} has a value that fits nowhere: {text.removeprefix(UNFIT)}")
+        return json.loads(text)
+
     # --- DuckDB ------------------------------------------------------------------------------------------
 
     def run(self, name: str, **parts: str) -> list[tuple[Any, ...]]:
@@ -222,7 +231,7 @@ class Frame:
         try:
             return self._connection.execute(query).fetchall()
         except duckdb.Error as error:
-            raise UnreadableSourceError(f"DuckDB cannot read these rows: {error}") from error
+            raise UnreadableSourceError(f"DuckDB cannot read these rows: {_first_line(error)}") from error
 
     def parts(self, query: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
         """The rows of a query, *size* at a time, while DuckDB makes the next ones."""
@@ -232,7 +241,7 @@ class Frame:
             while part := cursor.fetchmany(size):
                 yield part
         except duckdb.Error as error:
-            raise UnreadableSourceError(f"DuckDB cannot read these rows: {error}") from error
+            raise UnreadableSourceError(f"DuckDB cannot read these rows: {_first_line(error)}") from error
         finally:
             cursor.close()
 

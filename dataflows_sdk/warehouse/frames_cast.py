@@ -119,7 +119,7 @@ def written(value: str, target: str, nullable: bool) -> tuple[str, str, str]:
 
 def python_value(field: Field, timezone: str | None) -> str:
     """What Python shall see of a column: a value of the type that was inferred for it."""
-    if field.kind == "nested":
+    if field.kind in ("nested", "document", "value"):
         return field.sql
     return cast(field, field.column.type, coerce=False, timezone=timezone).value
 
@@ -224,6 +224,8 @@ def _from_typed(field: Field, target: str, coerce: bool, timezone: str | None) -
         return rule(x, field, timezone)
     if target == "json":
         return _to_json(x, kind)
+    if kind == "other" and target == "text":
+        return Cast(f"cast({x} as varchar)")  # bits, times of day with a zone: there is nothing else for them
     if coerce:
         if kind == "text":
             return _parsed(x, x, target, timezone)

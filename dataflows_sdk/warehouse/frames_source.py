@@ -113,17 +113,21 @@ def take(source: Any, connection: duckdb.DuckDBPyConnection) -> Source:
             f"and the paths of files that end in {', '.join(_ENDINGS)}"
         )
     what = f"this {type(source).__name__}"
-    natives = {}
-    if isinstance(source, duckdb.DuckDBPyRelation):
-        kept = {"UUID", "JSON", "HUGEINT"}  # they come as text and as decimals
-        natives = {
-            name: str(native) for name, native in zip(source.columns, source.types, strict=True) if str(native) in kept
-        }
+    natives: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(source, polars.DataFrame):
+        # Its columns of nothing have an Arrow form that DuckDB refuses.
+        kinds = {name: "null" for name, dtype in source.schema.items() if dtype == polars.Null}
+        source = source.with_columns(polars.col(list(kinds)).cast(polars.String))
+    names = _arrow_names(source)
+    if isinstance(source, duckdb.DuckDBPyRelation) and len(set(names)) == len(names):
+        source, natives, kinds = _whole(source)
     try:
         connection.register("source", _Stream(source))
     except Exception as error:
         raise UnreadableSourceError(f"{what} cannot be read: {error}") from error
-    return Source(what, "source", connection, names=_arrow_names(source), natives=natives)
+    return Source(what, "source", connection, kinds=kinds, names=names, natives=natives)
 
 
 def _arrow_names(source: Any) -> list[str]:
@@ -132,6 +136,26 @@ def _arrow_names(source: Any) -> list[str]:
         return list(source.columns)
     names = getattr(getattr(source, "schema", None), "names", None)  # of pyarrow; polars has a method of that name
     return list(names) if isinstance(names, list) else []
+
+
+#: types of DuckDB that Arrow has none for: they go as text, where the type they come as loses something
+_NOT_IN_ARROW = {"HUGEINT", "UHUGEINT", "BIGNUM", "TIME WITH TIME ZONE", "BIT"}
+
+
+def _whole(relation: Any) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """A relation that loses nothing as Arrow, the types it has in truth, and what its columns are."""
+    types = {name: str(native) for name, native in zip(relation.columns, relation.types, strict=True)}
+    natives = {name: native for name, native in types.items() if native in _NOT_IN_ARROW | {"UUID", "JSON"}}
+    kinds = {name: "value" for name in natives if natives[name] == "BIGNUM"}  # reading one can break DuckDB
+    if _NOT_IN_ARROW & set(natives.values()):
+        quoted = {name: '"' + name.replace('"', '""') + '"' for name in types}
+        relation = relation.project(
+            ", ".join(
+                f"cast({quoted[name]} as varchar) as {quoted[name]}" if native in _NOT_IN_ARROW else quoted[name]
+                for name, native in types.items()
+            )
+        )
+    return relation, {name: native for name, native in natives.items() if name not in kinds}, kinds
 
 
 # --- files -----------------------------------------------------------------------------------------------------

@@ -204,6 +204,51 @@ def test_pandas_and_what_it_has_no_sign_for() -> None:
         assert opened.unknown == {"none"}
 
 
+def test_rows_lose_nothing() -> None:
+    mixed = pd.DataFrame({"a": pd.Series([1, "x", None, [1.5], {"k": "\ud800"}], dtype=object)})
+    assert [row["a"] for row in rows(mixed)] == [1, "x", None, [1.5], {"k": "\ud800"}]
+    with pytest.raises(UnreadableSourceError, match=r"'a' has a value that fits nowhere: .*set"):
+        rows(pd.DataFrame({"a": pd.Series([1, {1}], dtype=object)}))
+    odd = duckdb.connect().sql(
+        "select '0101'::bit as b, '10:00:00+02'::timetz as t, 12345678901234567890123::bignum as n,"
+        "340282366920938463463374607431768211455::uhugeint as u"
+    )
+    assert rows(odd)[0]["t"] == "10:00:00+02"
+    with Frame.open(odd) as frame:
+        assert b"".join(frame.checked(frame.columns).csv()) == b'"0101","10:00:00+02",12345678901234567890123,%d\n' % (
+            2**128 - 1
+        )
+
+
+def test_polars() -> None:
+    frame = pl.DataFrame(
+        {
+            "c": pl.Series(["x", None], dtype=pl.Categorical),
+            "e": pl.Series(["x", "y"], dtype=pl.Enum(["x", "y"])),
+            "t": pl.Series([dt.time(1, 2, 3), None]),
+            "d": pl.Series([dt.timedelta(days=1), None]),
+            "n": pl.Series([Decimal("1.50"), None]),
+            "s": pl.Series([{"a": 1}, {"a": None}]),
+            "f": pl.Series([float("nan"), None]),
+            "ns": pl.Series([MOMENT, None], dtype=pl.Datetime("ns", "Europe/Berlin")),
+            "nothing": pl.Series([None, None], dtype=pl.Null),
+        }
+    )
+    with Frame.open(frame) as opened:
+        assert [column.type for column in opened.columns] == [
+            "text", "text", "time", "interval", "decimal", "json", "float", "timestamptz", "text",
+        ]  # fmt: skip
+        assert b"".join(opened.checked(opened.columns).csv()) == (
+            b'"x","x",01:02:03,24:00:00,1.50,"{""a"":1}",nan,2024-05-01 12:30:00+00,\n,"y",,,,"{""a"":null}",,,\n'
+        )
+
+
+def test_as_many_columns_as_a_table_may_have() -> None:
+    with Frame.open(pa.table({f"c{n}": [n, None] for n in range(1_600)})) as frame:
+        (chunk,) = frame.checked(frame.columns).csv()
+        assert chunk == ",".join(map(str, range(1_600))).encode() + b"\n" + b"," * 1_599 + b"\n"
+
+
 def test_an_index_that_has_a_name_is_a_column() -> None:
     frame = pd.DataFrame({"v": [1, 2]}, index=pd.Index(["a", "b"], name="id"))
     assert rows(frame) == [{"id": "a", "v": 1}, {"id": "b", "v": 2}]
