@@ -112,6 +112,7 @@ class Frame:
         self._finalizer = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         self.timezone = timezone
         self._kept: dict[str, str] = {}
+        self._checks = 0
         try:
             self._connection = duckdb.connect(
                 ":memory:",
@@ -198,6 +199,11 @@ class Frame:
                 for n in documents:
                     values[n] = self._loaded(names[n], values[n])
                 yield dict(zip(names, values, strict=True))
+
+    def next_check(self) -> int:
+        """A number that no check of these rows has had."""
+        self._checks += 1
+        return self._checks
 
     def sql_of(self, name: str) -> str:
         """The column of `staged` that has a column of the source."""

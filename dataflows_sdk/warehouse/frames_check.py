@@ -56,6 +56,8 @@ class Checked:
         self._casts = frame.kept(casts)
         self._key = [] if absent else list(key)
         self._issues: list[tuple[int | None, str]] = []
+        number = frame.next_check()
+        self._out = {"bad": f"bad{number}", "repeated": f"repeated{number}"}  # its own: a frame may be checked again
         self.repeated = self.set_aside = 0
         self._any_out = self._find()
         if self.set_aside and bad != "aside":
@@ -75,16 +77,15 @@ class Checked:
         if not any(found) and not same:
             return False
         for name in ("bad", "repeated"):
-            self._frame.execute(f"drop table if exists {name}")
-            self._frame.run(name)
+            self._frame.run(name, **self._out)
         for (column, condition, reason), count in zip(checks, found, strict=bool(found)):
             if count:
-                self._frame.run("note_bad", issue=str(len(self._issues)), condition=condition)
+                self._frame.run("note_bad", **self._out, issue=str(len(self._issues)), condition=condition)
                 self._issues.append((column, reason))
         if same:
             self._find_same_keys()
-        self.set_aside = self._frame.run("bad_count")[0][0]
-        self.repeated = self._frame.run("repeated_count")[0][0]
+        self.set_aside = self._frame.run("bad_count", **self._out)[0][0]
+        self.repeated = self._frame.run("repeated_count", **self._out)[0][0]
         return True
 
     def _checks(self) -> list[tuple[int, str, str]]:
@@ -120,7 +121,7 @@ class Checked:
         every = ", ".join(
             [made.value for made in self._casts] + [self._frame.sql_of(column.name) for column in self.new]
         )
-        self._frame.run("note_same_keys", issue=str(len(self._issues)), keys=", ".join(keys), all=every)
+        self._frame.run("note_same_keys", **self._out, issue=str(len(self._issues)), keys=", ".join(keys), all=every)
         self._issues.append((None, f"the key ({', '.join(self._key)}) is also that of row "))
 
     def _field(self, name: str) -> Field:
@@ -148,6 +149,7 @@ class Checked:
         fields = self._frame.fields
         query = sql(
             "bad_rows",
+            **self._out,
             values=", ".join(shown(field) for field in fields),
             limit=str(-1 if limit is None else limit),
         )
@@ -199,7 +201,7 @@ class Checked:
             yield b"".join(lines)
 
     def _good(self) -> str:
-        return sql("good") if self._any_out else "staged"
+        return sql("good", **self._out) if self._any_out else "staged"
 
     def _line(self, numbered: bool) -> str:
         """SQL for a line of CSV. Constant parts are put together: each costs as much as a value."""

@@ -110,42 +110,42 @@ read_csv($files, auto_detect = false, header = true, skip = 0, delim = $delimite
     allow_quoted_nulls = false, columns = $columns, strict_mode = true, null_padding = false, ignore_errors = false)
 
 -- name: bad
--- `other`: the row that has the same key
-create table bad (position bigint, issue integer, other bigint)
+-- Of one check, as all that follow: $bad and $repeated are put in. `other`: the row that has the same key.
+create table $bad (position bigint, issue integer, other bigint)
 
 -- name: repeated
-create table repeated (position bigint)
+create table $repeated (position bigint)
 
 -- name: note_bad
 -- $issue and $condition are put in
-insert into bad select rowid, $issue, null from staged where $condition
+insert into $bad select rowid, $issue, null from staged where $condition
 
 -- name: note_same_keys
 -- $issue, $keys and $all are put in. Rows that say the same in every column are one row; others contradict each other.
 create table same as
     select list(rowid order by rowid) as positions, count(distinct row($all)) as versions
-    from staged where rowid not in (select position from bad)
+    from staged where rowid not in (select position from $bad)
     group by $keys having count(*) > 1;
-insert into repeated select unnest(positions[2:]) from same where versions = 1;
-insert into bad
+insert into $repeated select unnest(positions[2:]) from same where versions = 1;
+insert into $bad
     select unnest(positions), $issue, unnest(list_transform(positions, lambda p, i: positions[if(i = 1, 2, 1)]))
     from same where versions > 1;
 drop table same
 
 -- name: good
-staged where rowid not in (select position from bad) and rowid not in (select position from repeated)
+staged where rowid not in (select position from $bad) and rowid not in (select position from $repeated)
 
 -- name: bad_count
-select count(distinct position) from bad
+select count(distinct position) from $bad
 
 -- name: repeated_count
-select count(*) from repeated
+select count(*) from $repeated
 
 -- name: bad_rows
 -- $values is put in; limit: -1 for all
 select b.position, b.issues, b.others, $values
 from (
     select position, list(issue order by issue) as issues, list(other order by issue) as others
-    from bad group by position order by position limit (case when $limit < 0 then 9223372036854775807 else $limit end)
+    from $bad group by position order by position limit (case when $limit < 0 then 9223372036854775807 else $limit end)
 ) b join staged on staged.rowid = b.position
 order by b.position
