@@ -16,7 +16,8 @@ What a user may catch::
     │   └── ShapeError                   a table of the warehouse that cannot look so, or not change so
     ├── WarehouseError                   tables of the warehouse
     │   ├── TableNotFoundError           no table of that name; the message names those there are
-    │   └── BadRowsError                 rows that do not fit their table; nothing was written; `.rows`, `.count`
+    │   ├── BadRowsError                 rows that do not fit their table; nothing was written; `.rows`, `.count`
+    │   └── UnreadableSourceError        a file, DataFrame or Arrow table that cannot be read as rows
     ├── StoreError                       the database
     │   ├── StoreUnavailableError        nobody answers there (yet)
     │   ├── StoreVersionError            PostgreSQL too old
@@ -90,7 +91,7 @@ The docstring of a class is its message where none is given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -355,18 +356,41 @@ class TableNotFoundError(WarehouseError):
     """There is no table of this name in the warehouse."""
 
 
+class BadRow(NamedTuple):
+    """Why a row does not fit.
+
+    Attributes:
+        position: which row it is; the first one is 0.
+        column: the column that does not fit; None where it is the row as a whole.
+        value: what is there, shortened.
+        reason: what is wrong with it.
+    """
+
+    position: int
+    column: str | None
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.position}" + (f", {self.column!r}" if self.column is not None else "") + f": {self.reason}"
+
+
 class BadRowsError(WarehouseError):
     """Rows do not fit their table; nothing was written.
 
     Attributes:
-        rows: the first of them: position from 0 on, column (None for the whole row), the value shortened, the reason.
+        rows: the first of them, with what is wrong.
         count: how many there are.
     """
 
-    def __init__(self, message: str, rows: Sequence[tuple[int, str | None, str, str]], count: int) -> None:
+    def __init__(self, message: str, rows: Sequence[BadRow], count: int) -> None:
         super().__init__(message)
         self.rows = tuple(rows)
         self.count = count
+
+
+class UnreadableSourceError(WarehouseError):
+    """A file, DataFrame or Arrow table cannot be read as rows."""
 
 
 class QueryError(DataflowsError):

@@ -15,12 +15,14 @@ from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse.catalogue import Catalogue
 from dataflows_sdk.warehouse.columns import Column, shortened
 from dataflows_sdk.warehouse.declare import (
+    columns_of_frame,
     columns_of_model,
     columns_of_rows,
     columns_of_types,
     is_model,
     is_types,
 )
+from dataflows_sdk.warehouse.frames import Frame, is_columnar
 from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
 from dataflows_sdk.warehouse.rows import Row, as_mapping
 from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
@@ -77,8 +79,9 @@ class Warehouse:
 
         Args:
             name: of the table.
-            columns: a pydantic model; a dict from names to types (``{"hours": float, "due": "date"}``); rows, from
-                which the columns are taken and which are not written; or None for a table that is there.
+            columns: a pydantic model; a dict from names to types (``{"hours": float, "due": "date"}``); rows, a
+                DataFrame, Arrow or a file, from which the columns are taken and which are not written; or None for a
+                table that is there.
             key: the column, or columns, by which rows are told apart. By default the only column ``*_id`` that refers
                 to no other table, else ``id``; ``()`` for a table into which rows are only inserted.
             references: which columns name rows of other tables: ``{"project_id": "projects"}`` (their `id`) or
@@ -154,6 +157,9 @@ class Warehouse:
             return columns_of_model(name, columns)
         if is_types(columns):
             return columns_of_types(name, columns)
+        if is_columnar(columns):
+            with Frame.open(columns, timezone) as frame:
+                return columns_of_frame(known if known is not None else Shape(name, ()), frame)
         rows = [columns] if isinstance(columns, Mapping | BaseModel) else columns
         if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
             raise DefinitionError(
