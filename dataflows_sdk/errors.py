@@ -47,6 +47,7 @@ What a user may catch::
     ├── FlowStatusError                  a saved flow cannot go from its status to that one
     ├── StepCollisionError               two live steps with one name in one scope
     ├── NonDeterminismError              the code asks for another step than the one recorded; `.recorded`, `.asked`
+    ├── ViewNotFoundError                no view of the warehouse of that name, or no version of that number
     ├── QueryError                       `ctx.sql` cannot answer: the message names the tables that exist
     ├── JoinError                        a join of a flow that can no longer hold
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
@@ -341,6 +342,10 @@ class SnippetWorkerError(DataflowsError):
 
 class QueryError(DataflowsError):
     """DuckDB cannot answer this query."""
+
+
+class ViewNotFoundError(DataflowsError):
+    """There is no such view in the warehouse."""
 
 
 class MissingExtraError(DataflowsError, ImportError):
