@@ -85,9 +85,8 @@ def test_it_reads_the_warehouse_and_nothing_else(bi: Bi, database: Database, gro
     for table in ("kv", "run", "event", "blob", "runs", "steps", "warehouse_table", "write", "migration"):
         assert "permission denied" in refused(dsn, f"select * from dataflows.{table}")
     for table in ("connections", "service_clients"):
-        assert "permission denied" in refused(dsn, f"select * from dataflows.{table}") or table not in str(
-            ground.run("select array_agg(relname) from pg_class")
-        )
+        ground.run(f"create table if not exists dataflows.{table} (id int)")
+        assert "permission denied" in refused(dsn, f"select * from dataflows.{table}")
     assert "permission denied" in refused(dsn, "select * from warehouse_past.tasks")
 
 
