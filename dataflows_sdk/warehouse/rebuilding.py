@@ -47,7 +47,7 @@ def run(connection: Any, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
 
 def lock(connection: Any) -> None:
     """One definition at a time."""
-    run(connection, "lock", PATIENCE)
+    run(connection, "lock")
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def drop(connection: Any, relation: Relation) -> None:
 
 
 @contextmanager
-def rebuilding(connection: Any, *tables: str) -> Iterator[list[str]]:
+def rebuilding(connection: Any, *tables: str, whole: bool = True) -> Iterator[list[str]]:
     """Change tables on which views stand: these are dropped before, and made again after, in the same transaction.
 
     Views of the pasts of the tables are among them; the ``<table>_history`` views themselves are left to the caller.
@@ -109,6 +109,8 @@ def rebuilding(connection: Any, *tables: str) -> Iterator[list[str]]:
     Args:
         connection: with an open transaction, which the caller commits.
         tables: names in the schema warehouse; one that does not exist has no views.
+        whole: False where only the ``<table>_history`` views are made anew, as for a column that is added: what stands
+            on the tables alone stays.
 
     Yields:
         the names of the views that are away meanwhile.
@@ -119,7 +121,7 @@ def rebuilding(connection: Any, *tables: str) -> Iterator[list[str]]:
     """
     lock(connection)
     try:
-        kept = take_down(connection, [row[0] for row in run(connection, "oids", list(tables))])
+        kept = take_down(connection, [row[0] for row in run(connection, "oids", list(tables), whole)])
     except RefusedError as refused:
         raise StoreError(
             f"the views that stand on {', '.join(map(repr, tables))} cannot be set aside: {refused.message}"

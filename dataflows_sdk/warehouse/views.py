@@ -132,7 +132,7 @@ class Views:
     def rollback(self, name: str, version: int) -> View:
         """Make the text of an earlier version the newest one; see `View.rollback`."""
         with self._database.connection() as connection, connection.transaction():
-            building.lock(connection)
+            self._begin(connection)
             rows = run(connection, "list", name)
             versions = {each.version: each for each in map(_version, run(connection, "versions", name))}
             if not versions:
@@ -164,8 +164,13 @@ class Views:
         with self._database.connection() as connection:
             return {row[0] for row in run(connection, "relations", "warehouse")}
 
-    def _define(self, connection: Any, wanted: _Wanted) -> None:
+    @staticmethod
+    def _begin(connection: Any) -> None:
+        run(connection, "patience", building.PATIENCE)
         building.lock(connection)
+
+    def _define(self, connection: Any, wanted: _Wanted) -> None:
+        self._begin(connection)
         relations = run(connection, "relations", "warehouse")
         taken(wanted.name, relations)
         rows = run(connection, "list", wanted.name)
@@ -274,7 +279,7 @@ class Views:
         """Drop a view; see `View.drop`."""
         try:
             with self._database.connection() as connection, connection.transaction():
-                building.lock(connection)
+                self._begin(connection)
                 rows = run(connection, "list", name)
                 if not rows:
                     raise _missing(connection, name)
@@ -350,9 +355,9 @@ class Views:
     # --- tables that change ------------------------------------------------------------------------------
 
     @staticmethod
-    def rebuilding(connection: Any, *tables: str) -> AbstractContextManager[list[str]]:
+    def rebuilding(connection: Any, *tables: str, whole: bool = True) -> AbstractContextManager[list[str]]:
         """Change tables under their views, in the caller's transaction; see `warehouse.rebuilding.rebuilding`."""
-        return building.rebuilding(connection, *tables)
+        return building.rebuilding(connection, *tables, whole=whole)
 
     # --- made of rows ------------------------------------------------------------------------------------
 

@@ -470,6 +470,24 @@ def test_a_column_is_widened_under_its_views(views: Views, database: Database, g
     assert views.get("kept").refresh().version == 1
 
 
+def test_a_column_is_added_and_only_what_reads_the_past_is_made_anew(
+    views: Views, database: Database, ground: Ground
+) -> None:
+    views.define("hours", HOURS)
+    views.define("past", "select title, valid_to from tasks_history")
+    before = ground.run("select 'warehouse.hours'::regclass::oid")
+    with database.connection() as connection, connection.transaction():
+        with views.rebuilding(connection, "tasks", whole=False) as away:
+            assert away == ["past"]
+            mine = Ground(connection)
+            mine.run("drop view warehouse.tasks_history")
+            for schema in ("warehouse", "warehouse_past"):
+                mine.run(f"alter table {schema}.tasks add column status text")
+            mine.run("create view warehouse.tasks_history as select *, now() as valid_to from warehouse.tasks")
+    assert ground.run("select 'warehouse.hours'::regclass::oid") == before
+    assert len(rows(ground, "past")) == 2
+
+
 def test_a_column_that_a_view_needs_does_not_go(views: Views, database: Database, ground: Ground) -> None:
     views.define("hours", HOURS)
     with pytest.raises(StoreError, match="'hours' stands on 'tasks'"):

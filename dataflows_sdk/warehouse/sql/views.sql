@@ -3,7 +3,10 @@
 
 -- name: lock
 -- Two definitions at once would drop each other's views.
-select set_config('lock_timeout', $1, true), pg_advisory_xact_lock(7240351927411);
+select pg_advisory_xact_lock(7240351927411);
+
+-- name: patience
+select set_config('lock_timeout', $1, true);
 
 -- name: path
 -- Bare names are tables of the warehouse; gives the path that was.
@@ -87,13 +90,12 @@ group by c.oid, n.nspname, c.relname, c.relkind
 order by max(walk.depth), n.nspname, c.relname;
 
 -- name: oids
--- A table, its past and its history; $1: names of tables.
+-- The history of tables, and ($2) they and their past themselves; $1: names of tables.
 select c.oid::bigint
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
-where (n.nspname = 'warehouse' and (c.relname = any ($1::text[])
-                                    or c.relname = any (select each || '_history' from unnest($1::text[]) each)))
-   or (n.nspname = 'warehouse_past' and c.relname = any ($1::text[]));
+where (n.nspname = 'warehouse' and c.relname = any (select each || '_history' from unnest($1::text[]) each))
+   or ($2 and n.nspname in ('warehouse', 'warehouse_past') and c.relname = any ($1::text[]));
 
 -- name: remake
 -- The statements that make a view as it is, after it was dropped: itself, and what hangs on it. With an empty search
