@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dataflows_sdk.errors import StoreError
+from dataflows_sdk.errors import WarehouseError
 from dataflows_sdk.store.statements import RefusedError, alone, named
 
 #: how long a definition waits for those who read a view or write a table
@@ -77,7 +77,7 @@ def put_up(connection: Any, kept: Sequence[Kept], because: str) -> None:
     """Make views again.
 
     Raises:
-        StoreError: one of them does not fit any more.
+        WarehouseError: one of them does not fit any more.
     """
     with path(connection, ""):
         for each in kept:
@@ -85,7 +85,7 @@ def put_up(connection: Any, kept: Sequence[Kept], because: str) -> None:
                 try:
                     alone(connection, text)
                 except RefusedError as refused:
-                    raise StoreError(
+                    raise WarehouseError(
                         f"view {each.relation.shown!r} stands on {because} and does not fit it any more: "
                         f"{refused.message}; nothing was changed. Change or drop {each.relation.shown!r} first"
                     ) from refused
@@ -116,14 +116,14 @@ def rebuilding(connection: Any, *tables: str, whole: bool = True) -> Iterator[li
         the names of the views that are away meanwhile.
 
     Raises:
-        StoreError: a view does not fit the changed tables, or cannot be dropped; the caller's transaction is to be
+        WarehouseError: a view does not fit the changed tables, or cannot be dropped; the caller's transaction is to be
             rolled back then.
     """
     lock(connection)
     try:
         kept = take_down(connection, [row[0] for row in run(connection, "oids", list(tables), whole)])
     except RefusedError as refused:
-        raise StoreError(
+        raise WarehouseError(
             f"the views that stand on {', '.join(map(repr, tables))} cannot be set aside: {refused.message}"
             + (f" ({refused.detail})" if refused.detail else "")
         ) from refused

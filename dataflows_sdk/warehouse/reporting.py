@@ -71,7 +71,7 @@ class Reporting:
         Raises:
             ViewNotFoundError: without *sql*: there is no such view.
             DefinitionError: the name cannot be, the text is not one SELECT, or it names what does not exist.
-            StoreError: views that stand on this one do not fit the new text, or the database is busy with it.
+            WarehouseError: views that stand on this one do not fit the new text, or the database is busy with it.
         """
         if sql is None:
             if materialized or key is not None or refresh is not None or description is not None:
@@ -108,7 +108,7 @@ class Reporting:
         Call it in a step of a workflow with a schedule. Of several that call it at once, one refreshes each view.
 
         Raises:
-            StoreError: a view was not refreshed.
+            WarehouseError: a view was not refreshed.
         """
         return self._views.refresh_due(now)
 

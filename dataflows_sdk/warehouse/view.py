@@ -107,7 +107,7 @@ class View:
         Raises:
             ViewNotFoundError: there is no such version.
             DefinitionError: that text does not fit the tables of today.
-            StoreError: views that stand on this one do not fit that text.
+            WarehouseError: views that stand on this one do not fit that text.
         """
         return self._views.rollback(self.name, version)
 
@@ -121,7 +121,7 @@ class View:
             the names of what was dropped.
 
         Raises:
-            StoreError: others stand on it.
+            WarehouseError: others stand on it.
         """
         return self._views.drop(self.name, cascade=cascade)
 
@@ -130,7 +130,7 @@ class View:
 
         Raises:
             DefinitionError: its rows are not kept.
-            StoreError: PostgreSQL refused, for example because the key is not unique any more.
+            WarehouseError: PostgreSQL refused, for example because the key is not unique any more.
         """
         return self._views.refresh(self.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dataflows_sdk.errors import DataflowsError, DefinitionError, StoreError
+from dataflows_sdk.errors import DataflowsError, DefinitionError, WarehouseError
 from dataflows_sdk.store.statements import RefusedError
 
 #: what `ctx.sql` and the documented views of the journal call their tables
@@ -100,14 +100,14 @@ def explained(refused: RefusedError, name: str, text: str, prefix: int, known: S
     """
     state, message = refused.sqlstate, refused.message
     if state == "55P03":
-        return StoreError(
+        return WarehouseError(
             f"view {name!r}: somebody has been reading it, or writing a table beneath it, for too long ({message}); "
             "try again when that is over"
         )
     if state == "42501":
-        return StoreError(f"view {name!r}: {message}; the role of this connection must own what it defines anew")
+        return WarehouseError(f"view {name!r}: {message}; the role of this connection must own what it defines anew")
     if state[:2] in _TRANSIENT and state != _UNBOUND:
-        return StoreError(f"view {name!r} was not defined: PostgreSQL says: {message}")
+        return WarehouseError(f"view {name!r} was not defined: PostgreSQL says: {message}")
     lines = [f"view {name!r}: {_meaning(refused)}{_place(refused, text, prefix)}"]
     if state == "42P01":
         lines.append(f"In the warehouse there are: {', '.join(known) or 'no tables yet'}; and of the journal "

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from dataflows_sdk.core.current import current_step
 from dataflows_sdk.core.durations import Duration
-from dataflows_sdk.errors import DefinitionError, StoreError, ViewNotFoundError
+from dataflows_sdk.errors import DefinitionError, ViewNotFoundError, WarehouseError
 from dataflows_sdk.store.statements import RefusedError, alone
 from dataflows_sdk.triggers.schedule import Schedule
 from dataflows_sdk.warehouse import rebuilding as building
@@ -122,7 +122,7 @@ class Views:
 
         Raises:
             DefinitionError: the name cannot be, the text is not one SELECT, or names what does not exist.
-            StoreError: views that stand on this one do not fit the new text.
+            WarehouseError: views that stand on this one do not fit the new text.
         """
         wanted = _wanted(name, sql, materialized, key, refresh, description)
         with self._database.connection() as connection, self._definition(connection, wanted):
@@ -286,7 +286,7 @@ class Views:
                 oid, kind = rows[0][10:12]
                 above = [] if oid is None else building.dependants(connection, [oid])
                 if above and not cascade:
-                    raise StoreError(
+                    raise WarehouseError(
                         f"view {name!r} is not dropped: {', '.join(repr(each.shown) for each in above)} stand on it; "
                         "drop them first, or all together with drop(cascade=True)"
                     )
@@ -300,7 +300,7 @@ class Views:
                     self._note(connection, None, (), gone)
                 return [each.shown for each in going]
         except RefusedError as refused:
-            raise StoreError(f"view {name!r} is not dropped: {refused.message}{_more(refused)}") from None
+            raise WarehouseError(f"view {name!r} is not dropped: {refused.message}{_more(refused)}") from None
 
     # --- kept rows ---------------------------------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class Views:
         try:
             yield
         except RefusedError as refused:
-            raise StoreError(
+            raise WarehouseError(
                 f"view {name!r} was not refreshed and has its old rows: {refused.message}{_more(refused)}"
             ) from None
 

@@ -5,71 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from types import UnionType
-from typing import Any, get_args
+from typing import Any
 
 import psycopg
 import pytest
-from pydantic import BaseModel
 
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.store.database import Database
-from dataflows_sdk.warehouse.standard import STANDARD, clickup, hubspot, install, stripe, xero
-from dataflows_sdk.warehouse.views import Views
-
-from .ground import Ground
-
-_TYPES = {str: "text", int: "bigint", Decimal: "numeric", bool: "boolean", datetime: "timestamptz", date: "date"}
+from dataflows_sdk.warehouse.desk import Warehouse
+from dataflows_sdk.warehouse.standard import STANDARD, clickup, hubspot, stripe, xero
 
 
 class Hand:
-    """Makes tables of models and writes rows, as the warehouse does."""
+    """Writes rows to the warehouse, and looks at its views as BI tools do."""
 
-    def __init__(self, ground: Ground) -> None:
-        self.ground = ground
-        self.keys: dict[str, str] = {}
-
-    def table(self, name: str, shape: type[BaseModel], /, *, key: str) -> None:
-        if name in self.keys:
-            return
-        self.keys[name] = key
-        columns = []
-        for column, field in shape.model_fields.items():
-            kind = field.annotation
-            plain = (
-                next(each for each in get_args(kind) if each is not type(None)) if isinstance(kind, UnionType) else kind
-            )
-            columns.append(f'"{column}" {_TYPES[plain]}{" unique" if column == key else ""}')
-        self.ground.table(name, ", ".join(columns))
+    def __init__(self, warehouse: Warehouse, connection: psycopg.Connection[Any]) -> None:
+        self.warehouse = warehouse
+        self.connection = connection
 
     def upsert(self, table: str, *rows: dict[str, Any]) -> None:
-        shape, key = next(each.tables[table] for each in STANDARD.values() if table in each.tables)
-        for row in rows:
-            shape(**row)  # every row fits its table
-            if self.ground.run(f'select 1 from warehouse."{table}" where "{key}" = %s', row[key]):
-                sets = ", ".join(f'"{column}" = %s' for column in row)
-                self.ground.run(f'update warehouse."{table}" set {sets} where "{key}" = %s', *row.values(), row[key])
-            else:
-                self.ground.insert(table, row)
+        self.warehouse.table(table).upsert_many(rows)
+
+    def run(self, sql: str) -> list[Any]:
+        return self.connection.execute(sql).fetchall()  # type: ignore[call-overload, no-any-return]
 
 
 @pytest.fixture
 def hand(database_url: str) -> Iterator[Hand]:
+    database = Database(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set timezone to 'UTC'")
-        yield Hand(Ground(connection))
-
-
-@pytest.fixture
-def views(database_url: str) -> Iterator[Views]:
-    database = Database(database_url)
-    yield Views(database)
+        yield Hand(Warehouse(database), connection)
     database.close()
 
 
 def found(hand: Hand, view: str, key: str) -> dict[Any, dict[str, Any]]:
     """The rows of a view by two columns."""
-    cursor = hand.ground.connection.execute(f"select * from warehouse.{view}")  # type: ignore[call-overload]
+    cursor = hand.connection.execute(f"select * from warehouse.{view}")  # type: ignore[call-overload]
     names = [column.name for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     by = {(row[key], row["currency"]): row for row in rows}
@@ -342,8 +314,8 @@ def test_values_that_cannot_be_read_are_named(function: Any, given: Any, told: s
 # --- unified customer -------------------------------------------------------------------------------------
 
 
-def test_unified_customer(hand: Hand, views: Views) -> None:
-    view = install("unified_customer", hand, views)
+def test_unified_customer(hand: Hand) -> None:
+    view = hand.warehouse.standard("unified_customer")
     hand.upsert(
         "stripe_customers",
         *map(
@@ -426,8 +398,8 @@ def test_unified_customer(hand: Hand, views: Views) -> None:
 
 
 @pytest.fixture
-def projects(hand: Hand, views: Views) -> Hand:
-    install("project_profitability", hand, views)
+def projects(hand: Hand) -> Hand:
+    hand.warehouse.standard("project_profitability")
     hand.upsert(
         "clickup_projects",
         *map(
@@ -469,7 +441,7 @@ def test_project_profitability(projects: Hand) -> None:
         clickup.time_entry(time_entry("4", "t1", -1_000)),  # its timer runs
         clickup.time_entry(time_entry("5", "unknown", 1, task_location={"folder_id": "2", "folder_name": "Beta"})),
     )
-    hand.ground.insert("labour_rates", {"user_id": "1", "hourly_cost": 50, "currency": "nzd"})
+    hand.upsert("labour_rates", {"user_id": "1", "hourly_cost": 50, "currency": "nzd"})
     bill(
         hand,
         xero_invoice("1", xero_line("a", 1000.0, "ALPHA site"), xero_line("b", 500.0, "Beta")),
@@ -496,7 +468,7 @@ def test_project_profitability(projects: Hand) -> None:
 
 def test_projects_are_found_by_a_link_before_a_name(projects: Hand) -> None:
     hand = projects
-    hand.ground.insert(
+    hand.upsert(
         "project_links",
         {"xero_project": "P-100", "clickup_project_id": "1"},
         {"xero_project": "p-100 ", "clickup_project_id": "1"},  # the same, to a reader
@@ -549,23 +521,23 @@ def test_credit_notes_and_lines_that_went(projects: Hand) -> None:
 # --- definitions ------------------------------------------------------------------------------------------
 
 
-def test_installing_again_changes_nothing(hand: Hand, views: Views) -> None:
+def test_installing_again_changes_nothing(hand: Hand) -> None:
     for name in STANDARD:
-        first = install(name, hand, views)
-        again = install(name, hand, views)
+        first = hand.warehouse.standard(name)
+        again = hand.warehouse.standard(name)
         assert (again.version, again.changed_at) == (1, first.changed_at)
         assert again.description
         assert found(hand, name, "known_to") == {}
     with pytest.raises(DefinitionError, match="unified_customer, project_profitability"):
-        install("unified_customers", hand, views)
+        hand.warehouse.standard("unified_customers")
 
 
-def test_they_can_be_kept(hand: Hand, views: Views) -> None:
-    install("unified_customer", hand, views)
+def test_they_can_be_kept(hand: Hand) -> None:
+    hand.warehouse.standard("unified_customer")
     sql = STANDARD["unified_customer"].sql
-    kept = views.define("customers_kept", f"select customer || coalesce(currency, '') as id, * from ({sql}) u",
+    kept = hand.warehouse.view("customers_kept", f"select customer || coalesce(currency, '') as id, * from ({sql}) u",
                         materialized=True, key="id")  # fmt: skip
     hand.upsert("stripe_charges", stripe.charge(stripe_charge("1", None, 100)))
     assert kept.staleness().rows == 1
     kept.refresh()
-    assert hand.ground.run("select net from warehouse.customers_kept") == [(Decimal("1.00"),)]
+    assert hand.run("select net from warehouse.customers_kept") == [(Decimal("1.00"),)]

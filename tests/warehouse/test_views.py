@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from dataflows_sdk.errors import DefinitionError, InvalidScheduleError, StoreError, ViewNotFoundError
+from dataflows_sdk.errors import DefinitionError, InvalidScheduleError, ViewNotFoundError, WarehouseError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.triggers.schedule import Schedule
 from dataflows_sdk.warehouse.views import Views
@@ -179,7 +179,7 @@ def test_a_change_that_others_do_not_fit_changes_nothing(views: Views, ground: G
     views.define("hours", HOURS)
     views.define("named", "select p.name, h.hours from projects p join hours h on h.project_id = p.id")
     with pytest.raises(
-        StoreError, match=r"(?s)'named' stands on view 'hours' and does not fit.*Change or drop 'named'"
+        WarehouseError, match=r"(?s)'named' stands on view 'hours' and does not fit.*Change or drop 'named'"
     ):
         views.define("hours", "select project_id from tasks")
     assert rows(ground, "named") == [("alpha", 7)]
@@ -258,7 +258,7 @@ def test_drop(views: Views, ground: Ground) -> None:
     views.define("hours", HOURS)
     views.define("named", "select * from hours")
     views.define("long", "select * from named", materialized=True)
-    with pytest.raises(StoreError, match=r"'named', 'long' stand on it.*cascade=True"):
+    with pytest.raises(WarehouseError, match=r"'named', 'long' stand on it.*cascade=True"):
         views.drop("hours")
     assert views.get("hours").drop(cascade=True) == ["long", "named", "hours"]
     assert views.everything() == []
@@ -370,10 +370,10 @@ def test_what_nobody_counts_is_said(views: Views, ground: Ground) -> None:
 def test_a_refresh_that_fails_leaves_the_old_rows(views: Views, ground: Ground) -> None:
     views.define("kept", "select title, 12 / hours as share from tasks", materialized=True, key="title")
     ground.insert("tasks", {"title": "a", "hours": 1, "project_id": 1})
-    with pytest.raises(StoreError, match=r"has its old rows.*duplicate"):
+    with pytest.raises(WarehouseError, match=r"has its old rows.*duplicate"):
         views.refresh("kept")
     ground.run("update warehouse.tasks set hours = 0")
-    with pytest.raises(StoreError, match="division by zero"):
+    with pytest.raises(WarehouseError, match="division by zero"):
         views.refresh("kept")
     assert rows(ground, "kept") == [("a", 4), ("b", 3)]
 
@@ -490,7 +490,7 @@ def test_a_column_is_added_and_only_what_reads_the_past_is_made_anew(
 
 def test_a_column_that_a_view_needs_does_not_go(views: Views, database: Database, ground: Ground) -> None:
     views.define("hours", HOURS)
-    with pytest.raises(StoreError, match="'hours' stands on 'tasks'"):
+    with pytest.raises(WarehouseError, match="'hours' stands on 'tasks'"):
         with database.connection() as connection, connection.transaction():
             with views.rebuilding(connection, "tasks", "nothing"):
                 connection.execute("drop view warehouse.tasks_history")
