@@ -69,7 +69,7 @@ class BiAccess:
     out_of_reach: tuple[str, ...]
     unseen_owners: tuple[str, ...]
     _password: Secret | None = field(repr=False)
-    _desk: Bi = field(repr=False, compare=False)
+    _desk: Any = field(repr=False, compare=False)
 
     @property
     def password(self) -> Secret | None:
@@ -78,7 +78,8 @@ class BiAccess:
 
     def renew(self, password: str | None = None) -> BiAccess:
         """Set another password, by default one that is made here."""
-        return self._desk._renew(self, password)
+        renewed: BiAccess = self._desk._renew(self, password)
+        return renewed
 
     def revoke(self) -> None:
         """Take everything back and drop the role; those who are connected under it are disconnected where we may.
