@@ -56,7 +56,7 @@ class Reporting:
         """A view next to the tables, which psql and BI tools see: made, changed, or the one that is there.
 
         The same text again changes nothing. Another text is a new version, and views that stand on this one are made
-        anew with it, in one transaction.
+        anew with it, in one transaction. Inside a step that is a transaction of its own, too.
 
         Args:
             name: of the view.

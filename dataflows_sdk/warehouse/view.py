@@ -67,7 +67,7 @@ class Staleness:
         return self.writes == 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class View:
     """A view of the warehouse, as it was when it was looked up; got from `Views`.
 
@@ -96,6 +96,11 @@ class View:
     refreshed_at: datetime | None
     changed_at: datetime
     _views: Views = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        what = "materialized view" if self.materialized else "view"
+        columns, reads = ", ".join(each.name for each in self.columns), ", ".join(self.depends) or "nothing"
+        return f"<{what} {self.name!r}, version {self.version}: {columns}; reads {reads}>"
 
     def versions(self) -> list[ViewVersion]:
         """Every text that it had, the oldest first."""

@@ -11,6 +11,10 @@ from dataflows_sdk.store.statements import RefusedError
 RESERVED = ("runs", "steps", "events", "executions", "execution_steps", "connections", "service_clients")
 #: of these a view may read in the schema of the journal; all else there may hold secrets
 JOURNAL = ("runs", "steps", "events", "executions", "execution_steps")
+#: of PostgreSQL's own tables, those with passwords, and those with samples of what is in other tables
+SECRET = frozenset(
+    {"pg_authid", "pg_user_mapping", "pg_subscription", "pg_largeobject", "pg_statistic", "pg_statistic_ext_data"}
+)
 _LONGEST = 63
 #: parameters are wanted and none are sent
 _UNBOUND = "08P01"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,35 +15,22 @@ from dataflows_sdk.errors import DefinitionError, ViewNotFoundError, WarehouseEr
 from dataflows_sdk.store.statements import RefusedError, alone
 from dataflows_sdk.triggers.schedule import Schedule
 from dataflows_sdk.warehouse import rebuilding as building
+from dataflows_sdk.warehouse.defining import (
+    ChangedColumnsError,
+    Wanted,
+    content,
+    schedule_of,
+    secret,
+    tables_of,
+    told,
+    wanted_view,
+)
 from dataflows_sdk.warehouse.rebuilding import run
 from dataflows_sdk.warehouse.view import Staleness, View, ViewColumn, ViewVersion
-from dataflows_sdk.warehouse.view_text import (
-    JOURNAL,
-    checked_columns,
-    checked_name,
-    checked_text,
-    explained,
-    taken,
-)
+from dataflows_sdk.warehouse.view_text import JOURNAL, SECRET, explained, taken
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Database
-
-#: columns of a view go or change
-_CHANGED_COLUMNS = "42P16"
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a definition asks for."""
-
-    name: str
-    sql: str
-    kind: str
-    key: tuple[str, ...]
-    description: str | None
-    schedule: Schedule | None
-    restored_from: int | None = None
 
 
 class Views:
@@ -124,7 +110,7 @@ class Views:
             DefinitionError: the name cannot be, the text is not one SELECT, or names what does not exist.
             WarehouseError: views that stand on this one do not fit the new text.
         """
-        wanted = _wanted(name, sql, materialized, key, refresh, description)
+        wanted = wanted_view(name, sql, materialized, key, refresh, description)
         with self._database.connection() as connection, self._definition(connection, wanted):
             self._define(connection, wanted)
             return self._get(connection, wanted.name)
@@ -142,16 +128,16 @@ class Views:
                 there = ", ".join(str(each.version) for each in versions.values() if each.sql is not None)
                 what = "was dropped with" if old is not None else "has no"
                 raise ViewNotFoundError(f"view {name!r} {what} version {version}; it has {there}")
-            described, schedule = (rows[0][5], _schedule_of(rows[0][6])) if rows else (None, None)
+            described, schedule = (rows[0][5], schedule_of(rows[0][6])) if rows else (None, None)
             kind = "m" if old.materialized else "v"
             schedule = schedule if old.materialized else None
-            wanted = _Wanted(name, old.sql, kind, old.key, described, schedule, restored_from=version)
+            wanted = Wanted(name, old.sql, kind, old.key, described, schedule, restored_from=version)
             with self._definition(connection, wanted):
                 self._define(connection, wanted)
             return self._get(connection, name)
 
     @contextmanager
-    def _definition(self, connection: Any, wanted: _Wanted) -> Iterator[None]:
+    def _definition(self, connection: Any, wanted: Wanted) -> Iterator[None]:
         """A transaction whose refusals are told to the author of the view."""
         try:
             with connection.transaction():
@@ -169,7 +155,7 @@ class Views:
         run(connection, "patience", building.PATIENCE)
         building.lock(connection)
 
-    def _define(self, connection: Any, wanted: _Wanted) -> None:
+    def _define(self, connection: Any, wanted: Wanted) -> None:
         self._begin(connection)
         relations = run(connection, "relations", "warehouse")
         taken(wanted.name, relations)
@@ -178,7 +164,7 @@ class Views:
         now, seen = run(connection, "now")[0]
         config = None if wanted.schedule is None else json.dumps(wanted.schedule.to_config())
         next_at = None if wanted.schedule is None else wanted.schedule.next_after(now)
-        if current is not None and (current[2], current[3], tuple(current[4])) == _content(wanted):
+        if current is not None and (current[2], current[3], tuple(current[4])) == content(wanted):
             if (current[5], current[6]) != (wanted.description, None if config is None else json.loads(config)):
                 run(connection, "describe", wanted.name, wanted.description, config, next_at)
                 self._comment(connection, wanted)
@@ -192,19 +178,25 @@ class Views:
         version = run(connection, "next_version", wanted.name)[0][0] - 1
         run(connection, "put", wanted.name, version, wanted.description, config, next_at, seen)
 
-    def _checked(self, connection: Any, wanted: _Wanted, known: Sequence[str]) -> None:
+    def _checked(self, connection: Any, wanted: Wanted, known: Sequence[str]) -> None:
         """Let PostgreSQL read the text where nothing but one SELECT can stand."""
-        with _told(wanted, known, before := run(connection, "check")[0][0]), building.path(connection, "warehouse"):
+        with told(wanted, known, before := run(connection, "check")[0][0]), building.path(connection, "warehouse"):
             alone(connection, before + wanted.sql)
         run(connection, "check_done")
+        # PostgreSQL notes no dependency on its own tables; a plan names them, also under the views of its catalog.
+        with told(wanted, known, before := run(connection, "plan")[0][0]), building.path(connection, "warehouse"):
+            plan = alone(connection, before + wanted.sql)
+        shown = sorted(SECRET & set(tables_of(plan[0][0])))
+        if shown:
+            raise secret(wanted.name, f"pg_catalog.{shown[0]}")
 
-    def _make(self, connection: Any, wanted: _Wanted, current: Any, known: Sequence[str]) -> None:
+    def _make(self, connection: Any, wanted: Wanted, current: Any, known: Sequence[str]) -> None:
         if current is not None and current[11] == wanted.kind == "v":
             try:
                 with connection.transaction():  # a savepoint
                     self._create(connection, wanted, known, replace=True)
                 return
-            except _ChangedColumnsError:
+            except ChangedColumnsError:
                 pass  # others may stand on columns that go or change: made anew, with them
         kept: list[building.Kept] = []
         grants: list[str] = []
@@ -224,9 +216,9 @@ class Views:
             alone(connection, text)
         building.put_up(connection, kept, f"view {wanted.name!r}")
 
-    def _create(self, connection: Any, wanted: _Wanted, known: Sequence[str], *, replace: bool = False) -> None:
+    def _create(self, connection: Any, wanted: Wanted, known: Sequence[str], *, replace: bool = False) -> None:
         before = run(connection, "create", wanted.name, wanted.kind, replace)[0][0]
-        with _told(wanted, known, before, replace=replace), building.path(connection, "warehouse"):
+        with told(wanted, known, before, replace=replace), building.path(connection, "warehouse"):
             alone(connection, before + wanted.sql)
         if wanted.key:
             self._index(connection, wanted)
@@ -234,7 +226,7 @@ class Views:
             alone(connection, run(connection, "trial", wanted.name)[0][0])
 
     @staticmethod
-    def _index(connection: Any, wanted: _Wanted) -> None:
+    def _index(connection: Any, wanted: Wanted) -> None:
         try:
             alone(connection, run(connection, "index", wanted.name, list(wanted.key))[0][0])
         except RefusedError as refused:
@@ -243,26 +235,23 @@ class Views:
             raise DefinitionError(f"view {wanted.name!r}: key= names no column of it: {refused.message}") from None
 
     @staticmethod
-    def _comment(connection: Any, wanted: _Wanted) -> None:
+    def _comment(connection: Any, wanted: Wanted) -> None:
         alone(connection, run(connection, "comment", wanted.name, wanted.kind, wanted.description)[0][0])
 
     def _depends(self, connection: Any, name: str) -> list[str]:
         """What a new view reads.
 
         Raises:
-            DefinitionError: it is something of the journal that is not for reading.
+            DefinitionError: it is something that is not for everybody.
         """
         found = run(connection, "depends", run(connection, "list_oid", name)[0][0])
-        inside = [relation for schema, relation, _ in found if schema == "dataflows" and relation not in JOURNAL]
-        if inside:
-            raise DefinitionError(
-                f"view {name!r} would show dataflows.{inside[0]}, which may hold secrets, to everybody who reads the "
-                f"warehouse; of the schema dataflows a view reads {', '.join(JOURNAL)}"
-            )
+        for schema, relation, _ in found:
+            if schema == "dataflows" and relation not in JOURNAL:
+                raise secret(name, f"dataflows.{relation}")
         return [_shown(schema, relation) for schema, relation, _ in found]
 
     @staticmethod
-    def _note(connection: Any, wanted: _Wanted | None, depends: Sequence[str], name: str = "") -> None:
+    def _note(connection: Any, wanted: Wanted | None, depends: Sequence[str], name: str = "") -> None:
         step = current_step.get()
         inside = (UUID(step.run_id), step.key) if step is not None and step.active else (None, None)
         if wanted is None:
@@ -270,7 +259,7 @@ class Views:
             run(connection, "put_version", name, number, None, False, [], [], None, *inside)
             return
         number = run(connection, "next_version", wanted.name)[0][0]
-        what = (*_content(wanted)[:2], list(wanted.key), list(depends), wanted.restored_from)
+        what = (*content(wanted)[:2], list(wanted.key), list(depends), wanted.restored_from)
         run(connection, "put_version", wanted.name, number, *what, *inside)
 
     # --- dropping ----------------------------------------------------------------------------------------
@@ -339,7 +328,7 @@ class Views:
             )
         text, seen, at = run(connection, "refresh", name, bool(rows[0][4]))[0]
         alone(connection, text)
-        schedule = _schedule_of(rows[0][6])
+        schedule = schedule_of(rows[0][6])
         next_at = None if schedule is None else schedule.next_after(at if now is None else now)
         run(connection, "refreshed", name, at, seen, next_at)
 
@@ -369,7 +358,7 @@ class Views:
 
     def _view(self, connection: Any, row: tuple[Any, ...]) -> View:
         name, version, sql, kept, key, description, refresh, next_at, refreshed_at, changed_at, oid, _ = row
-        schedule = _schedule_of(refresh)
+        schedule = schedule_of(refresh)
         return View(
             name=name,
             version=version,
@@ -386,52 +375,6 @@ class Views:
             changed_at=changed_at,
             _views=self,
         )
-
-
-class _ChangedColumnsError(Exception):
-    """A view cannot be replaced where it stands, because columns go or change."""
-
-
-@contextmanager
-def _told(wanted: _Wanted, known: Sequence[str], before: str, *, replace: bool = False) -> Iterator[None]:
-    try:
-        yield
-    except RefusedError as refused:
-        if replace and refused.sqlstate == _CHANGED_COLUMNS:
-            raise _ChangedColumnsError from refused
-        raise explained(refused, wanted.name, wanted.sql, len(before), known) from None
-
-
-def _wanted(name: Any, sql: Any, materialized: bool, key: Any, refresh: Any, description: Any) -> _Wanted:
-    checked_name(name)
-    text = checked_text(name, sql)
-    if (key is not None or refresh is not None) and not materialized:
-        what = "key=" if key is not None else "refresh="
-        raise DefinitionError(
-            f"view {name!r}: {what} is for views that keep their rows (materialized=True); others are always fresh"
-        )
-    if description is not None and (not isinstance(description, str) or "\0" in description):
-        raise DefinitionError(f"view {name!r}: description= is a text, not {description!r:.100}")
-    columns = () if key is None else checked_columns(name, key)
-    return _Wanted(name, text, "m" if materialized else "v", columns, description or None, _schedule(refresh))
-
-
-def _schedule(given: Any) -> Schedule | None:
-    """``"5m"`` and numbers are intervals, ``"0 6 * * *"`` and ``"@daily"`` are cron."""
-    if given is None or isinstance(given, Schedule):
-        return given
-    if isinstance(given, str) and (given.startswith("@") or len(given.split()) > 2):
-        return Schedule.cron(given)
-    return Schedule.every(given)
-
-
-def _schedule_of(config: Any) -> Schedule | None:
-    return None if config is None else Schedule.from_config(config)
-
-
-def _content(wanted: _Wanted) -> tuple[str, bool, tuple[str, ...]]:
-    """What makes a version."""
-    return wanted.sql, wanted.kind == "m", wanted.key
 
 
 def _version(row: tuple[Any, ...]) -> ViewVersion:

@@ -55,6 +55,7 @@ def rows(ground: Ground, view: str) -> list[Any]:
 def test_a_view_reads_the_warehouse_by_bare_names(views: Views, ground: Ground) -> None:
     view = views.define("hours", HOURS, description="Hours of projects; per project")
     assert rows(ground, "hours") == [(1, 7)]
+    assert repr(view) == "<view 'hours', version 1: project_id, hours; reads tasks>"
     assert (view.version, view.sql, view.materialized, view.refreshed_at) == (1, HOURS, False, None)
     assert [tuple(column) for column in view.columns] == [("project_id", "bigint"), ("hours", "bigint")]
     assert view.depends == ("tasks",)
@@ -107,6 +108,8 @@ def test_it_knows_what_it_reads_and_who_reads_it(views: Views) -> None:
         ("select 1 as n\nfrom tasks\nwhere houts > 1", "line 3: 'where houts > 1'"),
         ("select * from dataflows.kv", "may hold secrets"),
         ("select * from dataflows.run", "may hold secrets"),
+        ("select rolpassword from pg_authid", "may hold secrets"),
+        ("select passwd from pg_shadow", "may hold secrets"),
         ("select * from warehouse.same", "no view|does not exist"),
     ],
 )

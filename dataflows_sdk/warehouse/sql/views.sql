@@ -156,6 +156,9 @@ select 'declare dataflows_check no scroll cursor for ';
 -- name: check_done
 close dataflows_check;
 
+-- name: plan
+select 'explain (verbose, costs off, format json) ';
+
 -- name: create
 -- What comes before the text; $2: the kind, $3: whether to replace
 select format('create %s%s warehouse.%I as ', case when $3 then 'or replace ' else '' end,
