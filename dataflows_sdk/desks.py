@@ -153,13 +153,14 @@ class Desks:
         """Tables that keep every version of every row, and know which run wrote it."""
         from dataflows_sdk.warehouse.desk import Warehouse
 
-        engine = self._engine
+        engine, server = self._engine, self._whole._server
         clock = engine.clock
         return Warehouse(
             self._whole._database,
             now=clock.now if getattr(clock, "virtual", False) else lambda: None,
             on_loop=engine.on_loop,
             ago=lambda moment: moment_or_ago(moment, clock.now()),
+            address=None if server is None else lambda: server.tcp_url,
         )
 
     @cached_property

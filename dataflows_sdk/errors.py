@@ -14,7 +14,8 @@ What a user may catch::
     │   ├── InvalidScheduleError         cron "61 * * * *", the zone "Mars/Base", an interval below a second
     │   ├── InvalidInputSchemaError      the JSON Schema of an input that is none; `.problems` lists every fault
     │   └── ShapeError                   a table of the warehouse that cannot look so, or not change so
-    ├── WarehouseError                   tables of the warehouse
+    ├── WarehouseError                   tables and views of the warehouse
+    │   ├── ViewNotFoundError            no view of that name, or no version of that number
     │   ├── TableNotFoundError           no table of that name; the message names those there are
     │   ├── BadRowsError                 rows that do not fit their table; nothing was written; `.rows`, `.count`
     │   └── UnreadableSourceError        a file, DataFrame or Arrow table that cannot be read as rows
@@ -349,7 +350,7 @@ class ShapeError(DefinitionError):
 
 
 class WarehouseError(DataflowsError):
-    """A table of the warehouse cannot do this."""
+    """A table or view of the warehouse cannot do this."""
 
 
 class TableNotFoundError(WarehouseError):
@@ -373,6 +374,10 @@ class BadRow(NamedTuple):
 
     def __str__(self) -> str:
         return f"row {self.position}" + (f", {self.column!r}" if self.column is not None else "") + f": {self.reason}"
+
+
+class ViewNotFoundError(WarehouseError):
+    """There is no such view in the warehouse."""
 
 
 class BadRowsError(WarehouseError):

@@ -24,6 +24,8 @@ from dataflows_sdk.warehouse.declare import (
 )
 from dataflows_sdk.warehouse.frames import Frame, is_columnar
 from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
+from dataflows_sdk.warehouse.rebuilding import rebuilding
+from dataflows_sdk.warehouse.reporting import Reporting
 from dataflows_sdk.warehouse.rows import Row, as_mapping
 from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
 from dataflows_sdk.warehouse.table import Table, in_thread
@@ -34,7 +36,7 @@ _BAD = ("refuse", "aside", "coerce")
 _SAMPLE = 10_000
 
 
-class Warehouse:
+class Warehouse(Reporting):
     """The tables of a database. Usable from any thread.
 
     Args:
@@ -42,6 +44,7 @@ class Warehouse:
         now: the moment of a write where time is virtual; None for the database's clock.
         on_loop: whether this is the thread of the engine's loop.
         ago: a moment from what a user gives: an instant, or a duration ago.
+        address: where other programs reach the database; by default as we do.
     """
 
     def __init__(
@@ -50,9 +53,12 @@ class Warehouse:
         now: Callable[[], datetime | None] = lambda: None,
         on_loop: Callable[[], bool] = lambda: False,
         ago: Callable[[Any], datetime] = parse_instant,
+        address: Callable[[], str] | None = None,
     ) -> None:
         self._database = database
+        self._address = address
         self._catalogue = Catalogue(database)
+        self._catalogue.rebuilding = rebuilding
         self._writer = Writer(database, self._catalogue, now, on_loop)
         self._reader = Reader(database, self._catalogue, self._writer)
         self._ago = ago
