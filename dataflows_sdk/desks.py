@@ -106,7 +106,7 @@ class Desks:
 
         whole = self._whole
         own = self._catalog.names() if whole._works else None
-        return diagnose(whole._database, here=own, retention=whole._retention.shown)
+        return diagnose(whole._database, here=own, retention=whole._retention.shown, directory=self._directory)
 
     @cached_property
     def messages(self) -> Messages:

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
 from uuid import UUID
 
 from dataflows_sdk.connections.clients import TABLE as CLIENTS
@@ -252,22 +253,21 @@ class Refresher:
         import httpx
 
         form = {"grant_type": "refresh_token", "refresh_token": refresh}
-        request = httpx.Request("POST", url, headers={"Accept": "application/json"})
         secret = None
         if found.client_secret is not None:
             secret = self._context.vault.open(found.client_secret, CLIENTS, found.client_row, "client_secret").reveal()
-        if found.client_id and secret is not None and found.schema.get(TOKEN_AUTH, "basic") == "basic":
-            # RFC 6749, section 2.3.1: both are form-encoded first
-            from urllib.parse import quote_plus
-
-            put_basic(request, quote_plus(found.client_id), quote_plus(secret))
-        elif found.client_id:
+        in_header = found.client_id and secret is not None and found.schema.get(TOKEN_AUTH, "basic") == "basic"
+        if found.client_id and not in_header:
             form["client_id"] = found.client_id
             if secret is not None:
                 form["client_secret"] = secret
         # a redirect would carry the refresh token to wherever it points
         with httpx.Client(timeout=_TIMEOUT, follow_redirects=False) as client:
-            response = client.post(url, data=form, headers=request.headers)
+            request = client.build_request("POST", url, data=form, headers={"Accept": "application/json"})
+            if found.client_id and secret is not None and in_header:
+                # RFC 6749, section 2.3.1: both are form-encoded first
+                put_basic(request, quote_plus(found.client_id), quote_plus(secret))
+            response = client.send(request)
         try:
             answer = json.loads(response.content) if len(response.content) <= _LARGEST_ANSWER else None
         except ValueError:

@@ -71,11 +71,21 @@ def providing() -> Iterator[Provider]:
             self.end_headers()
             self.wfile.write(data)
 
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            found = b""
+            while size := int(self.rfile.readline(), 16):
+                found += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return found
+
         def do_GET(self) -> None:
             self._answer(*provider.call(self.path, {k.lower(): v for k, v in self.headers.items()}))
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            body = self._body().decode()
             headers = {k.lower(): v for k, v in self.headers.items()}
             if self.path == "/token":
                 form = {key: values[0] for key, values in parse_qs(body).items()}
