@@ -158,7 +158,9 @@ class Desks:
         """Encrypts what is secret, and replaces keys."""
         from dataflows_sdk.vault.desk import Vault
 
-        return Vault(self._whole._database, self._directory, self._whole._redactor)
+        vault = Vault(self._whole._database, self._directory, self._whole._redactor)
+        self._engine.values.keep_out = vault.keep_out
+        return vault
 
     @property
     def _directory(self) -> Path | None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.redact import REDACTOR, Secret
-from dataflows_sdk.errors import DecryptionError, EncryptionKeyError
+from dataflows_sdk.errors import DecryptionError, EncryptionKeyError, NotSerializableError
 from dataflows_sdk.keyfiles import new_key
 from dataflows_sdk.vault.envelope import Place, key_id_of
 from dataflows_sdk.vault.keys import VARIABLE, Keys, KeySource, find_source
 
 if TYPE_CHECKING:
+    from dataflows_sdk.core.codec import Encoded
     from dataflows_sdk.core.redact import Redactor
     from dataflows_sdk.store.database import Database
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 SEALED = {"service_clients": ("client_secret",), "connections": ("access_token", "refresh_token")}
 _BATCH = 200
 _FIRST_ID = UUID(int=0)
+#: a shorter secret may stand in a result by chance
+_GUARDED = 12
+_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class Vault:
         self._lock = threading.RLock()
         self._source: KeySource | None = None
         self._keys: Keys | None = None
+        #: the forms that secrets which passed here have in JSON, the oldest first
+        self._passed: dict[str, tuple[str, ...]] = {}
 
     # --- keys --------------------------------------------------------------------------------------------
 
@@ -121,6 +127,27 @@ class Vault:
     def _declare(self, secret: str) -> None:
         for redactor in {self._redactor, REDACTOR}:
             redactor.add(secret)
+        if len(secret) >= _GUARDED:
+            with self._lock:
+                self._passed.pop(secret, None)
+                forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+                self._passed[secret] = tuple(forms)
+                if len(self._passed) > _REMEMBERED:
+                    del self._passed[next(iter(self._passed))]
+
+    def keep_out(self, encoded: Encoded, where: str) -> None:
+        """Refuse a result or a payload in which a secret stands that passed here: the journal keeps it for long.
+
+        Raises:
+            NotSerializableError: there is one in it.
+        """
+        for forms in list(self._passed.values()):
+            for form in forms:
+                if form in encoded.text or any(form.encode() in blob.data for blob in encoded.blobs):
+                    raise NotSerializableError(
+                        f"the {where} cannot be stored: a token, password or key of ctx.connections stands in it; "
+                        "return what is needed of it, without the secret"
+                    )
 
     def _stored(self) -> dict[str, int]:
         return {key or "unknown": count for key, count in self._database.read("vault", "key_ids")}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Credential",
-    "Flow",
+    "OAuthFlow",
     "Requirement",
     "Scheme",
     "Security",
@@ -51,7 +51,7 @@ _DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class OAuthFlow:
     """A way to a token.
 
     Attributes:
@@ -88,7 +88,7 @@ class Scheme:
     auth_type: AuthType | None
     place: str | None = None
     parameter: str | None = None
-    flows: tuple[Flow, ...] = ()
+    flows: tuple[OAuthFlow, ...] = ()
     discovery_url: str | None = None
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -187,13 +187,13 @@ def security_of(
     return tuple(_alternative(known, each, f"{method} {path}") for each in listed)
 
 
-def flows_of_discovery(document: Mapping[str, Any]) -> tuple[Flow, ...]:
+def flows_of_discovery(document: Mapping[str, Any]) -> tuple[OAuthFlow, ...]:
     """The flows that an OpenID provider offers, by what is at its discovery address."""
     known = _dict(document, "the discovery document")
     grants = known.get("grant_types_supported") or ["authorization_code", "implicit"]  # what the standard says
     scopes = {str(scope): "" for scope in known.get("scopes_supported") or ()}
     return tuple(
-        Flow(
+        OAuthFlow(
             _GRANTS[grant],
             _text(known.get("authorization_endpoint")) if grant in ("authorization_code", "implicit") else None,
             None if grant == "implicit" else _text(known.get("token_endpoint")),
@@ -225,7 +225,7 @@ def service_client(scheme: Scheme) -> dict[str, Any]:
     return {"auth": scheme.auth_type, "security_schema": schema}
 
 
-def _flow_source(flow: Flow) -> dict[str, Any]:
+def _flow_source(flow: OAuthFlow) -> dict[str, Any]:
     urls = {
         "authorizationUrl": flow.authorization_url, "tokenUrl": flow.token_url, "refreshUrl": flow.refresh_url,
         "deviceAuthorizationUrl": flow.device_url,
@@ -259,7 +259,7 @@ def _scheme(name: str, source: Mapping[str, Any], discovered: Mapping[str, Mappi
     return Scheme(name, "other", None, source=source)
 
 
-def _flows(name: str, source: Mapping[str, Any]) -> tuple[Flow, ...]:
+def _flows(name: str, source: Mapping[str, Any]) -> tuple[OAuthFlow, ...]:
     listed = source.get("flows")
     if listed is None and "flow" in source:  # Swagger 2 has one, beside the rest
         listed = {source["flow"]: source}
@@ -272,7 +272,7 @@ def _flows(name: str, source: Mapping[str, Any]) -> tuple[Flow, ...]:
             raise DefinitionError(f"the scheme {name!r} has a flow {word!r}; there are {', '.join(_KNOWN)}")
         flow = _dict(flow, f"the flow {word} of {name!r}")
         found.append(
-            Flow(
+            OAuthFlow(
                 kind,
                 _text(flow.get("authorizationUrl")),
                 _text(flow.get("tokenUrl")),
