@@ -44,7 +44,7 @@ def encryption(patient: Patient) -> Iterator[Finding]:
         yield Finding("encryption", "ok", "encryption key", "no secrets are stored", numbers=numbers)
     else:
         yield Finding(
-            "encryption", "note", "encryption key", "none, and no secrets are stored",
+            "encryption", "ok", "encryption key", "none, and no secrets are stored",
             f"before the first connection is stored: {VARIABLE}; `dataflows key new` prints a key", numbers,
         )  # fmt: skip
 
@@ -53,7 +53,7 @@ def connections(patient: Patient) -> Iterator[Finding]:
     """Connections whose provider refuses them."""
     for client, count, since, example in patient.ask("connections_in_error"):
         yield Finding(
-            "connection", "warning", client,
+            "auth_error", "warning", client,
             f"{count} connections give no access any more, the first since {since:%Y-%m-%d %H:%M:%S} ({example})",
             f"ctx.connections.list({client!r}, status=\"auth_error\"); connect anew, then ctx.connections.renew(…)",
             {"connections": count},
