@@ -144,6 +144,8 @@ class Connections:
             )
         access, refresh = _secrets(found, access_token, refresh_token, api_key, username, password, expires_at)
         allowed = list(found.scopes) if scopes is None else check_scopes("scopes", scopes)
+        if found.auth_type == "basic" and access is not None:
+            self._context.vault.mask(access.partition(":")[2])
         profile = None if user_info is None else self._profile(user_info)
         row, now, seal = new_uuid(), self._context._engine.clock.now(), self._context.vault.seal
         self._context._read(

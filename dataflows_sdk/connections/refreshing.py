@@ -128,6 +128,8 @@ class Refresher:
                 str(connection),
             )
         opened = None if sealed is None else self._context.vault.open(sealed, TABLE, connection, "access_token")
+        if opened is not None and auth == "basic":
+            self._context.vault.mask(opened.reveal().partition(":")[2])  # it may turn up without the name
         return Access(
             connection, opened, refresh, expires_at, tuple(scopes), kind, used, client, row, known, secret,
             json.loads(schema), base, auth == "oauth2", at,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID
 
 from dataflows_sdk.core.redact import REDACTOR, Secret
@@ -94,7 +96,7 @@ class Vault:
         self._lock = threading.RLock()
         self._source: KeySource | None = None
         self._keys: Keys | None = None
-        #: the forms that secrets which passed here have in JSON, the oldest first
+        #: the forms that secrets which passed here have in JSON and in what services repeat, the oldest first
         self._passed: dict[str, tuple[str, ...]] = {}
 
     # --- keys --------------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ class Vault:
                 self._refuse_a_second_key(source)
                 found = source.make()
             for secret in found.secrets if found is not None else ():
-                self._declare(secret)
+                self.mask(secret)
             self._source, self._keys = source, found
             return found
 
@@ -124,14 +126,16 @@ class Vault:
                 "the client secrets that it opened, and connect anew"
             )
 
-    def _declare(self, secret: str) -> None:
+    def mask(self, secret: str) -> None:
+        """From now on the secret is masked wherever people read, and kept out of the journal."""
         for redactor in {self._redactor, REDACTOR}:
             redactor.add(secret)
         if len(secret) >= _GUARDED:
             with self._lock:
                 self._passed.pop(secret, None)
-                forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-                self._passed[secret] = tuple(forms)
+                forms = {secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()}
+                texts = {json.dumps(form, ensure_ascii=ascii_)[1:-1] for form in forms for ascii_ in (True, False)}
+                self._passed[secret] = tuple(texts | {secret})
                 if len(self._passed) > _REMEMBERED:
                     del self._passed[next(iter(self._passed))]
 
@@ -175,7 +179,7 @@ class Vault:
         secret = text.reveal() if isinstance(text, Secret) else text
         keys = self._load(make=True)
         assert keys is not None
-        self._declare(secret)
+        self.mask(secret)
         return keys.first.seal(secret, Place(table, str(row), column))
 
     def open(self, envelope: bytes, table: str, row: UUID | str, column: str) -> Secret:
@@ -187,7 +191,7 @@ class Vault:
         """
         place = Place(table, str(row), column)
         secret = Secret(self._open(bytes(envelope), place))
-        self._declare(secret.reveal())
+        self.mask(secret.reveal())
         return secret
 
     def forget(self, secret: Secret) -> None:
@@ -261,7 +265,7 @@ class Vault:
                     f"the new key stands in {VARIABLE}, but not first: the first one encrypts, there and in the other "
                     "processes; put it first, then rotate"
                 )
-            self._declare(key)
+            self.mask(key)
             keys = self._keys = source.replace([key, *(each for each in keys.secrets if each != key)])
         return keys
 

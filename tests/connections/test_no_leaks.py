@@ -123,3 +123,21 @@ def test_a_short_secret_or_none_gets_in_nobodys_way(ctx: df.Context) -> None:
         return await step.run("numbers", lambda: [12345678, "order 123456789"])
 
     assert ctx.run(numbers).result() == [12345678, "order 123456789"]
+
+
+def test_a_password_is_masked_also_without_its_name(make_ctx: Any, ctx: df.Context) -> None:
+    ctx.service_client("svc", auth="basic")
+    found = ctx.connections.create("svc", user_id="u", username="ann", password="correct horse battery")
+    assert ctx._redactor.redact_text("said correct horse battery!") == "said ***!"
+    df.REDACTOR.discard("correct horse battery")
+    assert found.token().reveal() == "ann:correct horse battery"
+    assert df.REDACTOR.redact_text("said correct horse battery!") == "said ***!"
+
+    @df.workflow("echo")
+    async def echo(event: Any, step: Any) -> Any:
+        request = httpx.Request("GET", "https://x.test")
+        next(found.auth().sync_auth_flow(request))
+        return await step.run("headers", lambda: dict(request.headers))
+
+    with pytest.raises(RunFailed, match="cannot be stored"):
+        ctx.run(echo).result()
