@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 from uuid import UUID
 
 from dataflows_sdk.core.redact import REDACTOR, Secret
 from dataflows_sdk.errors import DecryptionError, EncryptionKeyError, NotSerializableError
 from dataflows_sdk.keyfiles import new_key
 from dataflows_sdk.vault.envelope import Place, key_id_of
+from dataflows_sdk.vault.guard import Guard
 from dataflows_sdk.vault.keys import VARIABLE, Keys, KeySource, find_source
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 SEALED = {"service_clients": ("client_secret",), "connections": ("access_token", "refresh_token")}
 _BATCH = 200
 _FIRST_ID = UUID(int=0)
-#: a shorter secret may stand in a result by chance
-_GUARDED = 12
-_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +92,7 @@ class Vault:
         self._lock = threading.RLock()
         self._source: KeySource | None = None
         self._keys: Keys | None = None
-        #: the forms that secrets which passed here have in JSON and in what services repeat, the oldest first
-        self._passed: dict[str, tuple[str, ...]] = {}
+        self._guard = Guard()
 
     # --- keys --------------------------------------------------------------------------------------------
 
@@ -130,14 +125,7 @@ class Vault:
         """From now on the secret is masked wherever people read, and kept out of the journal."""
         for redactor in {self._redactor, REDACTOR}:
             redactor.add(secret)
-        if len(secret) >= _GUARDED:
-            with self._lock:
-                self._passed.pop(secret, None)
-                forms = {secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()}
-                texts = {json.dumps(form, ensure_ascii=ascii_)[1:-1] for form in forms for ascii_ in (True, False)}
-                self._passed[secret] = tuple(texts | {secret})
-                if len(self._passed) > _REMEMBERED:
-                    del self._passed[next(iter(self._passed))]
+        self._guard.add(secret)
 
     def keep_out(self, encoded: Encoded, where: str) -> None:
         """Refuse a result or a payload in which a secret stands that passed here: the journal keeps it for long.
@@ -145,13 +133,11 @@ class Vault:
         Raises:
             NotSerializableError: there is one in it.
         """
-        for forms in list(self._passed.values()):
-            for form in forms:
-                if form in encoded.text or any(form.encode() in blob.data for blob in encoded.blobs):
-                    raise NotSerializableError(
-                        f"the {where} cannot be stored: a token, password or key of ctx.connections stands in it; "
-                        "return what is needed of it, without the secret"
-                    )
+        if self._guard.finds(encoded.text.encode()) or any(self._guard.finds(blob.data) for blob in encoded.blobs):
+            raise NotSerializableError(
+                f"the {where} cannot be stored: a token, password or key of ctx.connections stands in it; return what "
+                "is needed of it, without the secret"
+            )
 
     def _stored(self) -> dict[str, int]:
         return {key or "unknown": count for key, count in self._database.read("vault", "key_ids")}
