@@ -39,6 +39,9 @@ What a user may catch::
     ├── RunFinishedError                 the run is over: it takes no event and no cancel
     ├── WorkflowNotFoundError            the database names a workflow that this process does not have
     ├── SigningKeyError                  no key to sign or verify published code with, or one that is no good
+    ├── EncryptionKeyError               no key to encrypt secrets with, or one that is no good
+    ├── ServiceClientNotFoundError       no service client of that name
+    ├── ConnectionNotFoundError          no connection of that id
     ├── PublishedCodeError               published code that is not accepted here; `.workflow` says which
     ├── FlowNotFoundError                no saved flow, or no version of it, of that name or number
     ├── FlowNotActiveError               a saved flow that is not active takes no runs
@@ -76,6 +79,9 @@ What a step may raise to steer its own retries::
     ├── SnippetError                     a snippet cannot be read, threw, took too much memory; `.kind`, `.line`
     ├── NodeUnavailableError             a node type that needs a part which this process does not have
     ├── EgressDeniedError                an address that flows may not call; `.code`, `.url`
+    ├── DecryptionError                  a secret that no key opens, or that was changed; `.table`, `.row`, `.column`
+    ├── MissingScopeError                a connection may not do what a call needs; `.missing`
+    ├── ConnectionAuthError              a connection whose access ended, or a token that goes elsewhere; `.connection`
     ├── UnexpectedStatusError            also an HttpStatusError: no error, but not the status that was expected
     └── MailRefusedError                 also a MailError: the server will never take this message
     RetryAfter                           try again, but not before so many seconds
@@ -413,6 +419,18 @@ class SigningKeyError(DataflowsError):
     """There is no key to sign or verify published code with, or it is no good."""
 
 
+class EncryptionKeyError(DataflowsError):
+    """There is no key to encrypt secrets with, or it is no good."""
+
+
+class ServiceClientNotFoundError(DataflowsError):
+    """There is no such service client."""
+
+
+class ConnectionNotFoundError(DataflowsError):
+    """There is no such connection."""
+
+
 class PublishedCodeError(DataflowsError):
     """Published code that is not there, cannot be verified, or does not fit this process."""
 
@@ -507,6 +525,34 @@ class EgressDeniedError(NonRetryableError):
         self.code = code
         #: what was to be called, without a password
         self.url = url
+
+
+class DecryptionError(NonRetryableError):
+    """A secret cannot be decrypted."""
+
+    def __init__(self, message: str | None = None, table: str = "", row: str = "", column: str = "") -> None:
+        super().__init__(message)
+        self.table = table
+        self.row = row
+        self.column = column
+
+
+class MissingScopeError(NonRetryableError):
+    """The connection lacks scopes that the call needs."""
+
+    def __init__(self, message: str | None = None, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        #: the scopes, in the order in which they were asked for
+        self.missing = list(missing)
+
+
+class ConnectionAuthError(NonRetryableError):
+    """A connection gives no access."""
+
+    def __init__(self, message: str | None = None, connection: str = "") -> None:
+        super().__init__(message)
+        #: its id
+        self.connection = connection
 
 
 class HttpStatusError(DataflowsError):
