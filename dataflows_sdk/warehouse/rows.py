@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.errors import BadRow, BadRowsError, DefinitionError
-from dataflows_sdk.warehouse.columns import Column, Misfit, converter, shortened
+from dataflows_sdk.warehouse.columns import Column, Convert, Misfit, converter, shortened
 from dataflows_sdk.warehouse.shape import Shape
 
 #: bad rows that an error tells of
@@ -217,8 +218,7 @@ def checked(
         keyed: whether every row needs its key, and one row may stand for a key only.
         known: keys of rows that came before, by which repetitions are found; those of these rows are added.
     """
-    converters = {column.name: converter(column, coerce=coerce, zone=zone) for column in shape.columns}
-    order = {column.name: at for at, column in enumerate(shape.columns)}
+    converters, order = _converters(shape.columns, coerce, zone)
     groups: dict[tuple[str, ...], Texts] = {}
     known = {} if known is None else known
     for position, given in enumerate(rows, offset):
@@ -258,6 +258,16 @@ def checked(
         group.rows.append(texts)
         group.positions.append(position)
     return list(groups.values())
+
+
+@lru_cache(maxsize=256)
+def _converters(
+    columns: tuple[Column, ...], coerce: bool, zone: tzinfo | None
+) -> tuple[dict[str, Convert], dict[str, int]]:
+    return (
+        {column.name: converter(column, coerce=coerce, zone=zone) for column in columns},
+        {column.name: at for at, column in enumerate(columns)},
+    )
 
 
 class _Wrong(Exception):
