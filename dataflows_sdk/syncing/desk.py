@@ -16,13 +16,15 @@ from dataflows_sdk.runs import Run
 from dataflows_sdk.syncing import positions
 from dataflows_sdk.syncing.report import SyncReport, SyncState
 from dataflows_sdk.syncing.work import SYNC, SYNC_NAME
+from dataflows_sdk.warehouse.desk import Warehouse
+from dataflows_sdk.warehouse.shape import check_table_name
 from dataflows_sdk.warehouse.sources.opening import source_of
 from dataflows_sdk.warehouse.sources.page import Bound
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
 
-__all__ = ["PAGE_RETRY", "SyncRun", "Syncs"]
+__all__ = ["PAGE_RETRY", "SYNC_NAME", "ContextWarehouse", "SyncRun", "Syncs"]
 
 #: what a page does that fails: some two minutes in six attempts
 PAGE_RETRY = Retry(5, "exponential", "2s", "60s")
@@ -43,6 +45,8 @@ class SyncRun(Run):
             if event.kind != "step.completed" or event.key is None:
                 continue
             value = event.data.get("value")
+            if event.key == "end":
+                counts["deleted"] += int(value or 0)
             if not event.key.startswith("page ") or not isinstance(value, dict):
                 continue
             if "rows" not in value:
@@ -77,10 +81,9 @@ _COUNTS = ("rows", "inserted", "updated", "unchanged", "deleted", "aside")
 
 
 class Syncs:
-    """The syncs of a database."""
+    """What a warehouse does with syncs; a part of `ctx.warehouse`."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    _context: Context
 
     def sync(
         self,
@@ -116,7 +119,7 @@ class Syncs:
             at its
                 end the rows of this sync that no page named. By default incremental where there is a *cursor*.
             name: of the sync, and the ``_source`` of its rows; by default that of the source, or of the table.
-            every: run it again by itself, so long after the beginning of each run; `stop` ends that.
+            every: run it again by itself, so long after the beginning of each run; `stop_sync` ends that.
             retry: for each page; by default 5 retries with exponential backoff from 2 s.
             patience: how long one page may be put off by the other side (``Retry-After``); that uses up no retry.
             allow_empty: a full sync may come empty, and then deletes everything.
@@ -135,8 +138,9 @@ class Syncs:
         description = found.describe()
         table = None if into is None else str(getattr(into, "name", into))
         keys = (key,) if isinstance(key, str) else tuple(key or ())
-        if not keys and into is not None:
-            keys = self._key_of(table)
+        if table is not None:
+            check_table_name(table)
+            keys = keys or self._key_of(table)
         sync = check_text("the name of a sync", name or found.name() or table, 200)
         field = cursor if cursor is not None else description.get("cursor_column")
         mode = mode if mode is not None else "incremental" if field is not None else "full"
@@ -165,11 +169,13 @@ class Syncs:
         run = self._context.start(SYNC, spec, key=sync, singleton=True)
         return SyncRun(self._context, run._id, run._outcome)
 
-    def _key_of(self, table: str | None) -> tuple[str, ...]:
-        rows = self._context._read("sync", "key_of", (table,))
-        return tuple(json.loads(rows[0][0])) if rows and rows[0][0] else ()
+    def _key_of(self, table: str) -> tuple[str, ...]:
+        """The key of a table, if it is there."""
+        whole: Any = self
+        known = whole._catalogue.find(table)
+        return () if known is None else known.key
 
-    def list(self, name: str | None = None) -> list[SyncState]:
+    def syncs(self, name: str | None = None) -> list[SyncState]:
         """How the syncs stand, by name.
 
         Args:
@@ -203,7 +209,7 @@ class Syncs:
             )
         return states
 
-    def stop(self, name: str) -> None:
+    def stop_sync(self, name: str) -> None:
         """Let a sync run no more by itself; a run that is under way is cancelled, and what it stored is kept.
 
         Raises:
@@ -220,13 +226,13 @@ class Syncs:
             except RunFinishedError:
                 continue
 
-    def forget(self, name: str) -> None:
+    def forget_sync(self, name: str) -> None:
         """Forget where a sync stands; its rows stay. The next one of that name begins from the beginning.
 
         Raises:
             DefinitionError: there is no sync of that name, or it is under way.
         """
-        known = self.list(name)
+        known = self.syncs(name)
         if not known:
             raise DefinitionError(self._unknown(name))
         if known[0].status == "running":
@@ -234,8 +240,16 @@ class Syncs:
         self._context._read("sync", "drop", (name,))
 
     def _unknown(self, name: str) -> str:
-        names = ", ".join(each.name for each in self.list()) or "none"
+        names = ", ".join(each.name for each in self.syncs()) or "none"
         return f"there is no sync {name!r}; there are: {names}"
+
+
+class ContextWarehouse(Syncs, Warehouse):
+    """The warehouse of a context."""
+
+    def __init__(self, context: Context, **options: Any) -> None:
+        super().__init__(context._database, **options)
+        self._context = context
 
 
 def _check(
@@ -269,6 +283,3 @@ def _check(
                 "what comes "
                 'next; declare it with @df.source("name") in a module'
             )
-
-
-__all__ += ["SYNC_NAME"]

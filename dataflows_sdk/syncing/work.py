@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -20,16 +22,26 @@ from dataflows_sdk.engine.definitions import Event, Workflow
 from dataflows_sdk.engine.enqueue import enqueue
 from dataflows_sdk.engine.placement import Placement
 from dataflows_sdk.engine.state import TERMINAL
-from dataflows_sdk.errors import NonRetryableError, SyncCursorError, SyncDeleteError, SyncError
+from dataflows_sdk.errors import (
+    BadRowsError,
+    DefinitionError,
+    NonRetryableError,
+    ShapeError,
+    SyncCursorError,
+    SyncDeleteError,
+    SyncError,
+)
 from dataflows_sdk.syncing import positions
 from dataflows_sdk.syncing.report import SyncReport
-from dataflows_sdk.syncing.sink import Sink, Stored
+from dataflows_sdk.syncing.tables import Stored, Tables
 from dataflows_sdk.warehouse.sources.opening import open_source
 from dataflows_sdk.warehouse.sources.page import Bound, Page, Reach, Source
 from dataflows_sdk.warehouse.sources.throttle import asked_to_wait
 
 #: the name of the workflow
 SYNC_NAME = "dataflows.sync"
+#: what comes back the same at every attempt
+_FINAL = (BadRowsError, ShapeError, DefinitionError)
 #: how often one page may ask to wait
 _MOST_WAITS = 1_000
 
@@ -58,9 +70,8 @@ async def _pages(step: Any, work: _Work, place: dict[str, Any], begun_at: dateti
     while more:
         waited, since = 0, None
         while True:
-            got = await step.transaction(
-                f"page {page + 1}", work.page, place["pass"], page + 1, position, retry=work.retry
-            )
+            fetch = partial(work.page, place["pass"], page + 1, position)
+            got = await step.run(f"page {page + 1}", fetch, retry=work.retry)
             if got["wait_until"] is None or "rows" in got:
                 break
             since = since if since is not None else await step.now()
@@ -95,7 +106,7 @@ class _Work:
         self.name = str(spec["name"])
         self.into: str | None = spec["into"]
         self.mode = str(spec["mode"])
-        self.retry = Retry.from_json(spec["retry"])
+        self.retry = replace(Retry.from_json(spec["retry"]), no_retry_on=_FINAL)
         self._source: Source | None = None
 
     def _bound_source(self) -> Source:
@@ -106,10 +117,9 @@ class _Work:
             self._source = source
         return self._source
 
-    def _sink(self) -> Sink:
-        from dataflows_sdk.syncing.tables import TableSink
-
-        return TableSink(self._engine, self.name, self._spec)
+    @cached_property
+    def _tables(self) -> Tables:
+        return Tables(self._engine, self.name, self._spec["bad"])
 
     def _statement(self, connection: Any, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self._engine.database.run(connection, "sync", name, parameters)  # type: ignore[no-any-return]
@@ -154,7 +164,7 @@ class _Work:
 
     # --- a page ------------------------------------------------------------------------------------------
 
-    def page(self, connection: Any, number: int, page: int, position: str | None) -> dict[str, Any]:
+    def page(self, number: int, page: int, position: str | None) -> dict[str, Any]:
         """Fetch a page and store it, with where the next one begins; or say until when the other side wants to wait."""
         engine, now = self._engine, self._engine.clock.now()
         info = current_step_info()
@@ -167,24 +177,15 @@ class _Work:
                 raise
             return {"wait_until": until}
         table = fetched.table or self.into
-        if table is None:
-            raise SyncError(f"sync {self.name!r}: page {page} names no table, and sync(…, into=…) names none")
         if not isinstance(table, str):
-            raise SyncError(f"sync {self.name!r}: page {page} names the table {table!r:.100}, which is no text")
+            raise SyncError(f"sync {self.name!r}: page {page} names no table, and sync(…, into=…) names none")
         following = positions.write(fetched.cursor, f"page {page} of sync {self.name!r}")
-        if fetched.goes_on:
-            self._check_circle(connection, number, page, position, following)
-        stored = self._store(connection, table, fetched)
-        ids = list(stored.ids) if self.mode == "full" else None
-        self._statement(connection, "note_page", self.name, number, positions.hash_of(position), page, table, ids)
-        state = "going" if fetched.goes_on else "through"
-        turned = self._statement(
-            connection, "turn", self.name, self._run, number, page, following, state, engine.stamp()
-        )
-        if not turned:
-            raise NonRetryableError(
-                f"sync {self.name!r} was taken over by another run; this one stops before page {page}"
-            )
+        self._tables.ready(table, tuple(self._spec["key"]) or tuple(fetched.key), fetched.rows)
+        with self._tables.transaction() as connection:
+            if fetched.goes_on:
+                self._check_circle(connection, number, page, position, following)
+            stored = self._store(connection, table, fetched)
+            self._turn(connection, number, page, position, following, table, stored, fetched)
         return {
             "wait_until": fetched.wait_until,
             "rows": len(fetched.rows),
@@ -202,8 +203,19 @@ class _Work:
     def _store(self, connection: Any, table: str, fetched: Page) -> Stored:
         if not fetched.rows and not fetched.deleted:
             return Stored()
-        key = tuple(self._spec["key"]) or tuple(fetched.key)
-        return self._sink().store(connection, table, key, fetched.rows, fetched.deleted, ids=self.mode == "full")
+        return self._tables.store(connection, table, fetched.rows, fetched.deleted, ids=self.mode == "full")
+
+    def _turn(
+        self, connection: Any, number: int, page: int, given: str | None, following: str, table: str, stored: Stored,
+        fetched: Page,
+    ) -> None:  # fmt: skip
+        ids = list(stored.ids) if self.mode == "full" else None
+        self._statement(connection, "note_page", self.name, number, positions.hash_of(given), page, table, ids)
+        state, stamp = "going" if fetched.goes_on else "through", self._engine.stamp()
+        if not self._statement(connection, "turn", self.name, self._run, number, page, following, state, stamp):
+            raise NonRetryableError(
+                f"sync {self.name!r} was taken over by another run; this one stops before page {page}"
+            )
 
     def _check_circle(self, connection: Any, number: int, page: int, given: str | None, following: str) -> None:
         if following == given:
@@ -242,11 +254,11 @@ class _Work:
         return deleted
 
     def _sweep(self, connection: Any, number: int) -> int:
-        spec, sink = self._spec, self._sink()
+        spec, tables = self._spec, self._tables
         targets = self._statement(connection, "targets", self.name, number)
         deleted = 0
         for table, _, named in targets:
-            there, gone = sink.gone(connection, table, number)
+            there, gone = tables.gone(connection, table, number)
             if not gone:
                 continue
             if not named and not spec["allow_empty"]:
@@ -263,7 +275,7 @@ class _Work:
                     "Nothing was "
                     "deleted. If that is right: sync(…, max_deletes=1)"
                 )
-            deleted += sink.sweep(connection, table, number)
+            deleted += tables.sweep(table, number)
         return deleted
 
     # --- again -------------------------------------------------------------------------------------------

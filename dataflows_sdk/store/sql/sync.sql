@@ -75,6 +75,26 @@ returning old.run, old.next_run;
 -- $1 name
 delete from dataflows.sync where name = $1 returning name;
 
--- name: key_of
--- $1 table
-select t.shape->>'key' from dataflows.warehouse_table t where t.name = $1;
+-- What follows asks tables of users: their names are put into the {braces}, quoted.
+
+-- name: ids
+-- $1 keys, as a JSON list of objects
+select t.id::text from jsonb_populate_recordset(null::{table}, $1::jsonb) k join {table} t on {on};
+
+-- name: gone
+-- $1 name of the sync $2 pass $3 table
+select count(*), count(*) filter (where n.id is null)
+from {table} t left join (
+    select distinct i.id from dataflows.sync_page p cross join unnest(p.ids) i(id)
+    where p.name = $1 and p.pass = $2 and p.target = $3
+) n on n.id = t.id::text
+where t._source = $1;
+
+-- name: not_named
+-- $1 name of the sync $2 pass $3 table
+t._source = $1::text and not exists (
+    select from (
+        select i.id from dataflows.sync_page p cross join unnest(p.ids) i(id)
+        where p.name = $1::text and p.pass = $2::bigint and p.target = $3::text
+    ) n where n.id = t.id::text
+);
