@@ -53,7 +53,7 @@ class SyncRun(Run):
                 waits += 1
                 continue
             pages += 1
-            tables.add(value["table"])
+            tables.update([value["table"]] if value["table"] is not None else [])
             for name in counts:
                 counts[name] += value[name]
         end = self.finished_at
@@ -141,7 +141,7 @@ class Syncs:
         if table is not None:
             check_table_name(table)
             keys = keys or self._key_of(table)
-        sync = check_text("the name of a sync", name or found.name() or table, 200)
+        sync = check_text("the name of a sync", name if name is not None else found.name() or table, 200)
         field = cursor if cursor is not None else description.get("cursor_column")
         mode = mode if mode is not None else "incremental" if field is not None else "full"
         _check(mode, bad, allow_empty, max_deletes, retry, every, description)
@@ -166,6 +166,7 @@ class Syncs:
             "restart": bool(restart),
             "chained": False,
         }
+        self._context._catalog.take_own()
         run = self._context.start(SYNC, spec, key=sync, singleton=True)
         return SyncRun(self._context, run._id, run._outcome)
 

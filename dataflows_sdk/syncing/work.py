@@ -82,7 +82,7 @@ async def _pages(step: Any, work: _Work, place: dict[str, Any], begun_at: dateti
         for name in counts:
             counts[name] += got[name]
         pages, page, position, more = pages + 1, page + 1, got["position"], got["more"]
-        tables.add(got["table"])
+        tables.update([got["table"]] if got["table"] is not None else [])
         total = got["total"] if got["total"] is not None else total
         step.progress(counts["rows"], total, f"page {page:,}, {counts['rows']:,} rows")
         if more and got["wait_until"] is not None:
@@ -177,10 +177,11 @@ class _Work:
                 raise
             return {"wait_until": until}
         table = fetched.table or self.into
-        if not isinstance(table, str):
+        if not isinstance(table, str) and (table is not None or fetched.rows or fetched.deleted):
             raise SyncError(f"sync {self.name!r}: page {page} names no table, and sync(…, into=…) names none")
         following = positions.write(fetched.cursor, f"page {page} of sync {self.name!r}")
-        self._tables.ready(table, tuple(self._spec["key"]) or tuple(fetched.key), fetched.rows)
+        if table is not None:
+            self._tables.ready(table, tuple(self._spec["key"]) or tuple(fetched.key), fetched.rows)
         with self._tables.transaction() as connection:
             if fetched.goes_on:
                 self._check_circle(connection, number, page, position, following)
@@ -200,15 +201,22 @@ class _Work:
             "position": following,
         }
 
-    def _store(self, connection: Any, table: str, fetched: Page) -> Stored:
-        if not fetched.rows and not fetched.deleted:
+    def _store(self, connection: Any, table: str | None, fetched: Page) -> Stored:
+        if table is None or not (fetched.rows or fetched.deleted):
             return Stored()
         return self._tables.store(connection, table, fetched.rows, fetched.deleted, ids=self.mode == "full")
 
     def _turn(
-        self, connection: Any, number: int, page: int, given: str | None, following: str, table: str, stored: Stored,
+        self,
+        connection: Any,
+        number: int,
+        page: int,
+        given: str | None,
+        following: str,
+        table: str | None,
+        stored: Stored,
         fetched: Page,
-    ) -> None:  # fmt: skip
+    ) -> None:
         ids = list(stored.ids) if self.mode == "full" else None
         self._statement(connection, "note_page", self.name, number, positions.hash_of(given), page, table, ids)
         state, stamp = "going" if fetched.goes_on else "through", self._engine.stamp()

@@ -53,7 +53,7 @@ update dataflows.sync set next_run = $2::uuid where name = $1;
 -- name: targets
 -- $1 name $2 pass
 select target, count(*), sum(cardinality(ids))::bigint from dataflows.sync_page
-where name = $1 and pass = $2 group by target order by target;
+where name = $1 and pass = $2 and target is not null group by target order by target;
 
 -- name: list
 -- $1 name or null

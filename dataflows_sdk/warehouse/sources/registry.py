@@ -80,6 +80,11 @@ def declared(given: Callable[..., Any] | str) -> Declared | None:
         return next((each for each in _DECLARED.values() if each.fn is given), None)
 
 
+def any_declared() -> bool:
+    """Whether this process has declared sources, so that it can take on syncs."""
+    return bool(_DECLARED)
+
+
 def place_of(fn: Callable[..., Any]) -> str | None:
     """``module:name`` of a function that other processes find there; None for one of a notebook or a function."""
     module, name = _place(fn)
