@@ -14,8 +14,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+import dataflows_sdk as df
 from dataflows_sdk.nodes.services import Services
+from dataflows_sdk.testing import VirtualClock
 from dataflows_sdk.warehouse.sources.page import Reach
+
+from ..conftest import MakeContext
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -133,3 +137,59 @@ def all_pages(source: Any, reach: Reach, position: Any = None) -> tuple[list[lis
         if not page.goes_on:
             return found, position
         assert len(found) < 1_000, "it has no end"
+
+
+# --- syncs from end to end ----------------------------------------------------------------------------------
+
+BROKEN: Reply = (500, {}, {"message": "broken"})
+QUICK = df.Retry(4, initial_delay="1s", jitter=0)
+
+
+class Things:
+    """Fifty things on five pages, as an API that can be told to fail."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = [{"id": n, "name": f"n{n}"} for n in range(50)]
+        self.size = 10
+        self.asked: list[int] = []
+        self.problems: dict[int, list[Reply]] = {}
+
+    def __call__(self, asked: Asked) -> Reply:
+        page = int(asked.query.get("page", "1"))
+        self.asked.append(page)
+        if self.problems.get(page):
+            return self.problems[page].pop(0)
+        part = self.rows[(page - 1) * self.size : page * self.size]
+        following = f"{asked.path}?page={page + 1}" if page * self.size < len(self.rows) else None
+        return 200, {}, {"items": part, "next": following, "count": len(self.rows)}
+
+
+@pytest.fixture
+def things() -> Things:
+    return Things()
+
+
+@pytest.fixture
+def source(things: Things, api: Serve) -> df.JsonApi:
+    paging = {"style": "next_url", "at": "next", "total": "count"}
+    return df.JsonApi(f"{api(things).url}/things", records="items", paging=paging)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def ctx(make_ctx: MakeContext, clock: VirtualClock) -> df.Context:
+    """Loopback may be called, and time is virtual."""
+    return make_ctx(clock=clock, services=df.Services(egress=["127.0.0.1"]))
+
+
+def numbers(ctx: df.Context, table: str = "things") -> list[int]:
+    return [row["id"] for row in ctx.warehouse.table(table).find(order="id")]
+
+
+def sync(ctx: df.Context, source: Any, **options: Any) -> Any:
+    """A sync of the things, to its end."""
+    return ctx.warehouse.sync(source, **({"into": "things", "key": "id", "name": "things", "retry": QUICK} | options))

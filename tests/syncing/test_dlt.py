@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 import dataflows_sdk as df
-from dataflows_sdk.errors import DefinitionError, SyncError
+from dataflows_sdk.errors import DefinitionError, MissingExtraError, SyncError
 from dataflows_sdk.warehouse.sources import dlt as ours
 from dataflows_sdk.warehouse.sources.opening import open_source, source_of
 from dataflows_sdk.warehouse.sources.page import Bound, Reach
 
+from ..conftest import MakeContext
 from .conftest import all_pages
 
 dlt = pytest.importorskip("dlt", reason="the extra dlt is not installed")
@@ -115,3 +117,30 @@ def test_a_resource_that_gives_no_rows_says_so(reach: MakeReach) -> None:
     resource = dlt.resource(lambda: iter([7, 8]), name="numbers")
     with pytest.raises(SyncError, match="dlt resource 'numbers' yields int"):
         source_of(resource).fetch(None, reach())
+
+
+def test_from_end_to_end(shop: dict[str, Any], make_ctx: MakeContext) -> None:
+    @df.source("dlt-shop")
+    @dlt.source(name="shop")
+    def made() -> Any:
+        return shop["items"], dlt.resource([{"code": "EUR"}, {"code": "CHF"}], name="money", primary_key="code")
+
+    ctx = make_ctx()
+    report = ctx.warehouse.sync("dlt-shop", mode="incremental").result("30s")
+    assert (report.table, report.inserted, report.pages) == ("items, money", 12, 4)
+    assert ctx.warehouse.table("items").key == ("id",)
+    row = ctx.warehouse.table("items").get(3)
+    assert row is not None
+    assert (row["part"], row["_source"]) == ({"of": [3]}, "dlt-shop")
+    shop["rows"] += [{"id": 3, "part": {"of": []}, "at": BEGIN + timedelta(days=40)}]
+    report = ctx.warehouse.sync("dlt-shop", mode="incremental").result("30s")
+    assert (report.rows, report.updated, report.unchanged) == (3, 1, 2)
+    assert shop["asked"] == [None, BEGIN + timedelta(days=9)]
+    assert len(ctx.warehouse.history("items", 3)) == 2
+    assert ctx.warehouse.sync(shop["items"], into="other", name="one").result("30s").inserted == 10
+
+
+def test_without_dlt_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, shop: dict[str, Any]) -> None:
+    monkeypatch.setitem(sys.modules, "dlt", None)
+    with pytest.raises(MissingExtraError, match=r"dataflows-sdk\[dlt\]"):
+        source_of(shop["items"])
