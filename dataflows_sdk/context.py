@@ -40,7 +40,9 @@ from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
 from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
+from dataflows_sdk.syncing.work import SYNC
 from dataflows_sdk.telemetry import Telemetry, observing
+from dataflows_sdk.warehouse.sources.registry import any_declared
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Keeper
 from dataflows_sdk.workers import Works
@@ -189,6 +191,8 @@ class Context(Starts, Works, Desks, Signals):
             system.sync(*database.prepare(vector=vector))
             self._catalog = Catalog(CATALOG)
             self._catalog.add_own(JOB)
+            self._catalog.add_own(SYNC)
+            self._catalog.take_own(any_declared)
             self._redactor = redactor if redactor is not None else REDACTOR
             self._types = TYPES
             virtual = getattr(clock, "virtual", False)

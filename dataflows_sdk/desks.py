@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.notify import Subscription
     from dataflows_sdk.publishing.desk import Published, Publishing
     from dataflows_sdk.queues import Queues
+    from dataflows_sdk.syncing.desk import ContextWarehouse
     from dataflows_sdk.vault.desk import Vault
-    from dataflows_sdk.warehouse.desk import Names, Warehouse
+    from dataflows_sdk.warehouse.desk import Names
 
 
 class Desks:
@@ -233,14 +234,14 @@ class Desks:
     # --- the warehouse -----------------------------------------------------------------------------------
 
     @cached_property
-    def warehouse(self) -> Warehouse:
+    def warehouse(self) -> ContextWarehouse:
         """Tables that keep every version of every row, and know which run wrote it."""
-        from dataflows_sdk.warehouse.desk import Warehouse
+        from dataflows_sdk.syncing.desk import ContextWarehouse
 
         engine, server = self._engine, self._whole._server
         clock = engine.clock
-        return Warehouse(
-            self._whole._database,
+        return ContextWarehouse(
+            self._whole,
             now=clock.now if getattr(clock, "virtual", False) else lambda: None,
             on_loop=engine.on_loop,
             ago=lambda moment: moment_or_ago(moment, clock.now()),

@@ -57,6 +57,10 @@ What a user may catch::
     ├── StepCollisionError               two live steps with one name in one scope
     ├── NonDeterminismError              the code asks for another step than the one recorded; `.recorded`, `.asked`
     ├── QueryError                       `ctx.sql` cannot answer: the message names the tables that exist
+    ├── SyncError                        a sync cannot go on; what it stored is kept, the next one goes on from there
+    │   ├── SyncCursorError              a cursor that does not move, goes backwards or in a circle (NonRetryableError)
+    │   ├── SyncDeleteError              rows that a full sync did not find are not deleted (NonRetryableError)
+    │   └── SourceNotFoundError          the source of a sync is not to be had in this process (NonRetryableError)
     ├── JoinError                        a join of a flow that can no longer hold
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
     ├── StepTimeoutError                 an attempt of a step took longer than its timeout
@@ -408,6 +412,10 @@ class QueryError(DataflowsError):
     """DuckDB cannot answer this query."""
 
 
+class SyncError(DataflowsError):
+    """A sync cannot go on."""
+
+
 class MissingExtraError(DataflowsError, ImportError):
     """An optional part of dataflows-sdk is not installed."""
 
@@ -509,6 +517,18 @@ class ApprovalClosedError(DataflowsError):
 
 class NonRetryableError(DataflowsError):
     """The step that raises it must not be tried again."""
+
+
+class SyncCursorError(SyncError, NonRetryableError):
+    """The cursor of a sync does not move forwards."""
+
+
+class SyncDeleteError(SyncError, NonRetryableError):
+    """Rows that a full sync did not find are not deleted."""
+
+
+class SourceNotFoundError(SyncError, NonRetryableError):
+    """The source of a sync is not to be had in this process."""
 
 
 class NodeUnavailableError(NonRetryableError):
