@@ -16,6 +16,8 @@ from dataflows_sdk.store.database import Connection, Database
 from dataflows_sdk.store.sqlfiles import statement
 
 _PARAMETER = re.compile(r"\$(\d+)")
+#: transaction ids wrap around: a snapshot older than this many cannot be compared
+_WRAP = 2**30
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,6 +31,19 @@ class Moment:
     xmax: int
     #: which start of which server, which database and table: moments of two origins cannot be compared
     origin: str
+
+    def sees_the_same(self, other: Moment) -> bool:
+        """Whether both see exactly the same rows."""
+        return self.visible == other.visible and self.origin == other.origin
+
+    def leads_to(self, later: Moment) -> bool:
+        """Whether transaction ids tell what changed between this moment and a later one."""
+        return (
+            self.origin == later.origin
+            and self.xmin <= later.xmin
+            and self.xmax <= later.xmax
+            and later.xmax - self.xmin < _WRAP
+        )
 
 
 def moment(database: Database) -> Moment:
