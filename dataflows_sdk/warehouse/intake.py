@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from dataflows_sdk.store.sqlfiles import statement
 
 #: bytes of CSV on disk at a time; DuckDB reads rows by the thousand, and they may be long
 _FILE = 16 * 1024 * 1024
+
+_PART = re.compile(r"\$([a-z]+)")
 
 Lines = Iterator[bytes | bytearray | memoryview]
 
@@ -84,12 +87,13 @@ class Intake:
 
     def insert(self, batch: Batch, fields: Sequence[Field], into: str) -> None:
         """Append the rows of one file."""
-        text = _sql("insert").replace("$table", into)
         columns = ", ".join(f"'c{n}': '{field.via}'" for n, field in enumerate(fields))
         values = ", ".join(field.value.replace("$c", f"c{n}") for n, field in enumerate(fields))
-        text = text.replace("$columns", f"{{{columns}}}").replace("$values", values)
+        parts = {"table": into, "columns": f"{{{columns}}}", "values": values}
+        text = filled(statement("intake", "insert", "dataflows_sdk.warehouse"), parts)
         self._connection.execute(text, [str(batch.path), max(batch.longest + 1, 1 << 21)])
 
 
-def _sql(name: str) -> str:
-    return statement("intake", name, "dataflows_sdk.warehouse")
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """A statement with its parts put in by ``$name``, all at once: a user's name may look like one of them."""
+    return _PART.sub(lambda found: parts.get(found[1], found[0]), text)

@@ -13,7 +13,8 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,13 @@ import duckdb
 
 from dataflows_sdk.errors import QueryError
 from dataflows_sdk.store.sqlfiles import statement
+from dataflows_sdk.store.table_copying import newest
 from dataflows_sdk.warehouse.answer import Answer
 from dataflows_sdk.warehouse.callers import Scopes, Variables, caller_frames
-from dataflows_sdk.warehouse.mentions import OWN, Mentions, mentions, words
+from dataflows_sdk.warehouse.deadline import deadline
+from dataflows_sdk.warehouse.mentions import OWN, PAST, WAREHOUSE, Mentions, mentions, words
 from dataflows_sdk.warehouse.mirror import TABLES, Mirrors
+from dataflows_sdk.warehouse.table_mirror import folded
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Database
@@ -34,9 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["Lens", "caller_frames"]
 
 _OTHER_DATABASE = re.compile(r'write to database "((?:[^"]|"")+)"')
+#: clocks differ: as_of may lie so far ahead of the database's
+_SLACK = timedelta(minutes=1)
 _SIZE = re.compile(r"([\d.]+) ?([KMGTP]?i?B|bytes)")
 #: statements that DuckDB does not run in a transaction, or that have nothing to do with one
 _BARE = frozenset({"VACUUM", "CHECKPOINT", "LOAD", "ATTACH", "DETACH", "SET", "VARIABLE_SET", "PRAGMA"})
+
+#: statements that change rows or tables that are there
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "MERGE_INTO"})
 
 
 class Lens:
@@ -51,6 +60,7 @@ class Lens:
     def __init__(self, database: Database, memory_limit: str | None = None) -> None:
         directory = Path(tempfile.mkdtemp(prefix="dataflows-lens-"))  # nobody else may look in
         self._directory = directory
+        self._database = database
         self._finalizer = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         self._root = duckdb.connect(
             ":memory:",
@@ -64,37 +74,51 @@ class Lens:
         self._objects: dict[str, str | None] = {}
         self._mirrors = Mirrors(database, self._root.cursor(), directory)
 
-    def sql(self, query: str, parameters: Sequence[Any], scopes: Scopes) -> Answer:
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any],
+        scopes: Scopes,
+        *,
+        as_of: datetime | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
         """Run a query (or several statements, and give the last one's answer).
 
         Args:
-            query: DuckDB's SQL. Tables: ``runs``, ``steps``, ``events`` (also as ``dataflows.runs``), what earlier
-                queries created, DataFrames, Arrow tables and relations of *scopes*, and files: ``'orders.csv'``.
+            query: DuckDB's SQL. Tables: ``runs``, ``steps``, ``events`` (also as ``dataflows.runs``), those of the
+                warehouse and their histories (also as ``warehouse.tasks``), what earlier queries created, DataFrames,
+                Arrow tables and relations of *scopes*, and files: ``'orders.csv'``.
             parameters: for ``?`` and ``$1`` in order, or one mapping for ``$name``.
             scopes: where variables are looked up, nearest first; see `caller_frames`.
+            as_of: the tables of the warehouse as they were then; None is now.
+            timeout: seconds after which each statement is interrupted.
 
         Returns:
-            The answer as of now: a DuckDB relation.
+            The answer: a DuckDB relation.
 
         Raises:
-            QueryError: DuckDB cannot answer it.
-            StoreError: the journal cannot be read.
+            QueryError: DuckDB cannot answer it, it took too long, or *as_of* lies in the future.
+            StoreError: the database cannot be read.
         """
         if not isinstance(query, str) or not query.strip():
             raise QueryError(f"a query is SQL text such as 'from runs', not {query!r}")
-        connection = self._cursor()
+        if as_of is not None and as_of > datetime.now(UTC):
+            self._has_been(as_of)
+        connection = self._cursor(as_of)
         try:
             statements = connection.extract_statements(query)
         except duckdb.Error as error:
-            raise self._explained(error, query, None) from error
+            raise self._explained(error, query, None, ()) from error
         if not statements:
             raise QueryError("there is only a comment in this query")
         if len(statements) > 1 and parameters:
             raise QueryError("parameters belong to one statement; write several statements as several calls of sql()")
         answer: duckdb.DuckDBPyRelation | None = None
         for found in statements:
-            answer = self._statement(connection, found.query, found.type.name, parameters, scopes)
-            connection = self._cursor()
+            with deadline(connection, timeout):
+                answer = self._statement(connection, found.query, found.type.name, parameters, scopes, as_of)
+            connection = self._cursor(as_of)
         assert answer is not None
         return Answer(answer)
 
@@ -108,53 +132,86 @@ class Lens:
                 del self._root
         self._finalizer()
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
+    def reload(self, table: str | None = None) -> None:
+        """Read a table of the warehouse, or all, anew at the next question: somebody changed a large one by hand."""
+        self._mirrors.reload(table)
+
+    def _has_been(self, as_of: datetime) -> None:
+        last = newest(self._database)
+        if as_of > last + _SLACK:
+            raise QueryError(
+                f"as_of lies in the future: {as_of:%Y-%m-%d %H:%M:%S%z}, and it is {last:%Y-%m-%d %H:%M:%S%z}"
+            )
+
+    def _cursor(self, as_of: datetime | None) -> duckdb.DuckDBPyConnection:
         with self._lock:
             if self._closed:
                 raise QueryError("the context is closed; connect() makes a new one")
             connection = self._root.cursor()
-        connection.execute(_sql("session"))
+        if as_of is None:
+            connection.execute(_sql("session"))
+        else:
+            connection.execute(_sql("session_as_of").replace("$moment", as_of.astimezone(UTC).isoformat()))
         return connection
 
     # --- one statement -----------------------------------------------------------------------------------
 
     def _statement(
-        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Sequence[Any], scopes: Scopes
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        text: str,
+        kind: str,
+        parameters: Sequence[Any],
+        scopes: Scopes,
+        as_of: datetime | None,
     ) -> duckdb.DuckDBPyRelation:
         self._refuse(text, kind)
         if kind == "CREATE":
             text = _lasting(text)
         found = self._expanded(connection, mentions(connection, text))
-        own = {name.lower() for name in found.tables if name.lower() not in self._objects} | found.own
-        wanted = own.intersection(TABLES)
+        bare = {folded(name) for name in found.tables}.difference(self._objects)
+        own = (bare | found.own).intersection(TABLES)
+        others = bare.difference(TABLES) | {folded(name) for name in found.warehouse}
+        if as_of is not None:
+            self._refuse_then(text, kind, own, found)
         variables = Variables(connection, self._directory)
+        tables: set[str] = set()
         try:
-            if wanted:
-                self._mirrors.refresh(wanted)
-            taken = {*TABLES, *self._objects}
-            variables.register((name for name in found.tables if name.lower() not in taken), scopes)
-            return self._execute(connection, text, kind, _bound(parameters))
+            if own or others:
+                tables = self._mirrors.refresh(own, others, past=as_of is not None)
+            taken = {*TABLES, *self._objects, *tables}
+            variables.register((name for name in found.tables if folded(name) not in taken), scopes)
+            return self._execute(connection, text, kind, _bound(parameters), tables)
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
-            raise self._explained(error, text, variables if found.sure else None) from error
+            raise self._explained(error, text, variables if found.sure else None, tables) from error
         finally:
             variables.close()
 
     def _execute(
-        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Any
+        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Any, tables: Collection[str]
     ) -> duckdb.DuckDBPyRelation:
         if kind in _BARE:
             return _run(connection, text, parameters)
         try:
-            return self._guarded(connection, text, kind, parameters, guard=True)
+            return self._guarded(connection, text, kind, parameters, tables, guard=True)
         except duckdb.TransactionException as error:
             # It writes to a database that the user attached; then it cannot write to the mirrors either.
             other = _OTHER_DATABASE.search(str(error))
-            if other is None or other[1] in (OWN, "memory"):
+            if other is None or other[1] in (OWN, PAST, "memory"):
                 raise
-            return self._guarded(connection, text, kind, parameters, guard=False)
+            return self._guarded(connection, text, kind, parameters, tables, guard=False)
 
     def _guarded(
-        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Any, *, guard: bool
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        text: str,
+        kind: str,
+        parameters: Any,
+        tables: Collection[str],
+        *,
+        guard: bool,
     ) -> duckdb.DuckDBPyRelation:
         name = f"_{uuid4().hex}"
         connection.execute("begin")
@@ -168,7 +225,7 @@ class Lens:
                 answer = _run(connection, text, parameters)
             if guard:
                 connection.execute(_sql("unguard").replace("$name", name))
-            objects = self._objects if kind in ("SELECT", "EXPLAIN") else self._look_at_objects(connection)
+            objects = self._objects if kind in ("SELECT", "EXPLAIN") else self._look_at_objects(connection, tables)
             connection.execute("commit")
         except BaseException:
             with contextlib.suppress(duckdb.Error):
@@ -177,13 +234,15 @@ class Lens:
         self._objects = objects
         return answer
 
-    def _look_at_objects(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
+    def _look_at_objects(self, connection: duckdb.DuckDBPyConnection, tables: Collection[str]) -> dict[str, str | None]:
         objects: dict[str, str | None] = {}
         for name, kind, definition in connection.execute(_sql("objects")).fetchall():
             if name.lower() in TABLES and kind != "macro":
                 raise QueryError(f"{name} is a table of the journal; choose another name for your {kind}")
+            if folded(name) in tables and kind != "macro" and folded(name) not in self._objects:
+                raise QueryError(f"{name} is a table of the warehouse; choose another name for your {kind}")
             if not _is_guard(name):
-                objects[name.lower()] = definition
+                objects[folded(name)] = definition
         return objects
 
     # --- what it speaks of -------------------------------------------------------------------------------
@@ -191,14 +250,40 @@ class Lens:
     def _refuse(self, text: str, kind: str) -> None:
         if kind == "TRANSACTION":
             raise QueryError("each sql() is a transaction of its own; begin, commit and rollback have no place in it")
-        if kind in ("ATTACH", "DETACH") and any(name.lower() == OWN for _, _, name in words(text)):
-            raise QueryError(f"the database {OWN!r} holds the mirrors of the journal; attach yours under another name")
+        if kind in ("ATTACH", "DETACH"):
+            taken = {name.lower() for _, _, name in words(text)}.intersection((OWN, PAST, WAREHOUSE))
+            if taken:
+                raise QueryError(
+                    f"the name {taken.pop()!r} stands for tables of PostgreSQL; attach yours under another"
+                )
+        if kind == "CREATE" and [name.lower() for _, _, name in words(text)][1:2] == ["schema"]:
+            raise QueryError(
+                "tables that you make lie beside each other, without schemas; attach a database for others"
+            )
+
+    @staticmethod
+    def _refuse_then(text: str, kind: str, own: Collection[str], found: Mentions) -> None:
+        """What cannot be asked of another time."""
+        now = found.present | (set(own) if found.sure else set())
+        if now:
+            raise QueryError(
+                f"as_of turns back the tables of the warehouse, and {min(now)} would answer as of now; "
+                'ask it without as_of, with a condition such as events."at" <= …'
+            )
+        if kind in _CHANGES:
+            raise QueryError(
+                "as_of is for questions, and for `create table mine as select ...`: the past stays as it was"
+            )
+        if kind == "CREATE" and {name.lower() for _, _, name in words(text)}.intersection(
+            ("view", "macro", "function")
+        ):
+            raise QueryError("a view or macro has no time of its own; make it without as_of, and ask it with as_of")
 
     def _expanded(self, connection: duckdb.DuckDBPyConnection, found: Mentions) -> Mentions:
         """With the names that stand in the views and macros it uses."""
         seen: set[str] = set()
         while True:
-            names = {name.lower() for name in (*found.tables, *found.functions)} - seen
+            names = {folded(name) for name in (*found.tables, *found.functions)} - seen
             more = [definition for name in names if (definition := self._objects.get(name))]
             seen |= names
             if not more:
@@ -210,16 +295,20 @@ class Lens:
                     inner = mentions(connection, f"select {definition}")
                 found.add(inner)
 
-    def _explained(self, error: duckdb.Error, text: str, variables: Variables | None) -> QueryError:
+    def _explained(
+        self, error: duckdb.Error, text: str, variables: Variables | None, tables: Collection[str]
+    ) -> QueryError:
         message = str(error).strip()
-        if isinstance(error, duckdb.TransactionException) and f'database "{OWN}"' in message:
+        if isinstance(error, duckdb.TransactionException) and re.search(f'database "({OWN}|{PAST})"', message):
+            what = f"{', '.join(TABLES)} are copies of the journal"
+            if tables:
+                what = f"{', '.join(sorted(tables))}: these are copies of tables in PostgreSQL"
             return QueryError(
-                f"{', '.join(TABLES)} are copies of the journal and can only be read; "
-                "`create table mine as select ...` gives you a table of your own"
+                f"{what} and can only be read; `create table mine as select ...` gives you a table of your own"
             )
         lines = [message]
         if isinstance(error, duckdb.CatalogException | duckdb.ParserException | duckdb.BinderException):
-            known = ", ".join(TABLES)
+            known = ", ".join((*TABLES, *sorted(tables)))
             if self._objects:
                 known += f"; made here: {', '.join(sorted(self._objects))}"
             lines.append(f"Tables: {known}; also DataFrames, Arrow tables and relations in variables; 'files.csv'.")

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from dataflows_sdk.store.copying import Look, look, moment
+from dataflows_sdk.store import table_copying
+from dataflows_sdk.store.copying import Look, TableGoneError, look, moment
 from dataflows_sdk.store.sqlfiles import statement
+from dataflows_sdk.store.table_copying import Tables
 from dataflows_sdk.warehouse.intake import Intake
 from dataflows_sdk.warehouse.journal_mirror import TABLES, JournalMirror
+from dataflows_sdk.warehouse.table_mirror import TableMirrors, Want, wants
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Database
@@ -26,6 +29,8 @@ __all__ = ["TABLES", "Mirrors"]
 
 #: deleted rows before DuckDB is asked to give their room back
 _DEAD = 100_000
+#: how often a refresh begins again because a table was dropped while it looked
+_ATTEMPTS = 5
 
 
 class Mirrors:
@@ -44,37 +49,71 @@ class Mirrors:
         self._run("attach")
         self._intake = Intake(connection, directory)
         self._journal = JournalMirror(connection, self._intake)
+        self._tables = TableMirrors(connection, self._intake)
 
     @property
     def rows_read(self) -> int:
         """Rows read from PostgreSQL so far."""
         return self._intake.rows_read
 
-    def refresh(self, tables: Collection[str]) -> None:
-        """Bring *tables* to what PostgreSQL shows now.
+    def refresh(self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False) -> set[str]:
+        """Bring to what PostgreSQL shows now what a query reads.
+
+        Args:
+            tables: of the journal.
+            others: folded names of which some may be tables of the warehouse, or their histories.
+            past: whether those are asked for as they were at another time.
+
+        Returns:
+            those of *others* that are.
 
         Raises:
-            StoreError: the journal cannot be read; the mirrors are as before.
+            StoreError: the database cannot be read; the mirrors are as before.
+            QueryError: a table has what DuckDB has no room for.
         """
         with self._lock:
-            if self._journal.is_fresh(tables, moment(self._database)):
-                return
-            with look(self._database) as seen:
-                self._transact(seen, tables)
-            self._tidy()
+            for attempt in range(_ATTEMPTS):
+                now, names = table_copying.now(self._database) if others else (moment(self._database), None)
+                wanted = wants(others, names or (), past=past)
+                gone = self._tables.names.difference(names) if names is not None else set()
+                fresh = self._journal.is_fresh(tables, now) and self._tables.is_fresh(wanted.values(), now)
+                if fresh and not gone:
+                    break
+                try:
+                    self._look(tables, set(wanted.values()), gone)
+                    break
+                except TableGoneError:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+            return set(wanted)
+
+    def reload(self, table: str | None = None) -> None:
+        """Read a table of the warehouse, or all of them, anew when it is asked for again."""
+        with self._lock:
+            self._tables.forget(table)
+
+    def _look(self, tables: Collection[str], wanted: Collection[Want], gone: Collection[str]) -> None:
+        locked = table_copying.tables_to_lock([want.name for want in wanted])
+        with look(self._database, locked) as seen:
+            self._transact(seen, tables, wanted, gone)
+        self._tables.make_past_views()
+        self._tidy()
 
     def close(self) -> None:
         """Wait for a refresh that is under way, give the room back, and end."""
         with self._lock:
             with contextlib.suppress(duckdb.Error):  # somebody reads just now: it goes with the last relation
                 self._journal.drop()
+                self._tables.drop()
             self._connection.close()
 
-    def _transact(self, seen: Look, tables: Collection[str]) -> None:
+    def _transact(self, seen: Look, tables: Collection[str], wanted: Collection[Want], gone: Collection[str]) -> None:
         undo: list[Callable[[], None]] = []
         self._run("begin")
         try:
-            self._journal.bring(tables, seen, undo)
+            if tables:
+                self._journal.bring(tables, seen, undo)
+            self._tables.bring(wanted, gone, Tables(seen), undo)
             self._run("commit")
         except BaseException:
             for each in undo:
@@ -84,8 +123,8 @@ class Mirrors:
             raise
 
     def _tidy(self) -> None:
-        if self._journal.dead >= _DEAD:
-            self._journal.dead = 0
+        if self._journal.dead + self._tables.dead >= _DEAD:
+            self._journal.dead = self._tables.dead = 0
             with contextlib.suppress(duckdb.Error):  # somebody reads just now; the next time will do
                 self._run("tidy")
 
