@@ -27,7 +27,7 @@ from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.store.table_copying import newest
 from dataflows_sdk.warehouse.answer import Answer
 from dataflows_sdk.warehouse.callers import Scopes, Variables, caller_frames
-from dataflows_sdk.warehouse.deadline import deadline
+from dataflows_sdk.warehouse.deadline import interruptible
 from dataflows_sdk.warehouse.mentions import OWN, PAST, WAREHOUSE, Mentions, mentions, words
 from dataflows_sdk.warehouse.mirror import TABLES, Mirrors
 from dataflows_sdk.warehouse.table_mirror import folded
@@ -116,8 +116,7 @@ class Lens:
             raise QueryError("parameters belong to one statement; write several statements as several calls of sql()")
         answer: duckdb.DuckDBPyRelation | None = None
         for found in statements:
-            with deadline(connection, timeout):
-                answer = self._statement(connection, found.query, found.type.name, parameters, scopes, as_of)
+            answer = self._statement(connection, found.query, found.type.name, parameters, scopes, as_of, timeout)
             connection = self._cursor(as_of)
         assert answer is not None
         return Answer(answer)
@@ -164,6 +163,7 @@ class Lens:
         parameters: Sequence[Any],
         scopes: Scopes,
         as_of: datetime | None,
+        timeout: float | None,
     ) -> duckdb.DuckDBPyRelation:
         self._refuse(text, kind)
         if kind == "CREATE":
@@ -181,9 +181,8 @@ class Lens:
                 tables = self._mirrors.refresh(own, others, past=as_of is not None)
             taken = {*TABLES, *self._objects, *tables}
             variables.register((name for name in found.tables if folded(name) not in taken), scopes)
-            return self._execute(connection, text, kind, _bound(parameters), tables)
-        except duckdb.InterruptException:
-            raise
+            bound = _bound(parameters)
+            return interruptible(connection, timeout, lambda: self._execute(connection, text, kind, bound, tables))
         except duckdb.Error as error:
             raise self._explained(error, text, variables if found.sure else None, tables) from error
         finally:

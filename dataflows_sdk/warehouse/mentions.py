@@ -24,8 +24,8 @@ class Mentions:
     """Names in a query.
 
     `tables` may be tables, views or the caller's variables, as written; `own` are those under ``dataflows.``,
-    `warehouse` those under ``warehouse.``, and `functions` may be macros. When `sure` is false the parser could only give
-    the words of the statement.
+    `warehouse` those under ``warehouse.``, and `functions` may be macros. When `sure` is false the parser could only
+    give the words of the statement.
     """
 
     tables: set[str] = field(default_factory=set)

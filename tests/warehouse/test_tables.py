@@ -46,7 +46,7 @@ def agree(sql: Sql, hand: Hand, name: str, columns: tuple[str, ...] = ("id", *TA
     listed = ", ".join('"' + each.replace('"', '""') + '"' for each in columns)
     today = [tuple(str(v) if isinstance(v, UUID) else v for v in row) for row in hand.today(name)]
     assert plain(sql(f"from {quoted}").fetchall()) == plain(today)
-    for hours in range(0, int((hand.last - FIRST) / timedelta(hours=1)) + 1):
+    for hours in range(int((hand.last - FIRST) / timedelta(hours=1)) + 1):
         moment = FIRST + timedelta(hours=hours)
         assert plain(sql(f"select {listed} from {quoted}", as_of=moment).fetchall()) == plain(
             hand.as_of(name, columns, moment)
@@ -151,24 +151,22 @@ def test_after_any_writes_the_mirrors_are_as_the_tables(
                 sql("from tasks_history").fetchall()
             if detail in ("past", "all"):
                 sql("from tasks", as_of=FIRST).fetchall()
-    if not any(each == "9" for each in ()):
-        columns_ = [each for each in columns if each != "hours"]  # NaN is not itself
-        today = hand.run("select array_agg(id order by id), array_agg(hours::text order by id) from warehouse.tasks")[0]
-        found = sql("select list(id order by id), list(hours::varchar order by id) from tasks").fetchone()
-        assert found[0] == today[0]
-        assert [_number(v) for v in found[1] or ()] == [_number(v) for v in today[1] or ()]
-        agree_without_hours(sql, hand, tuple(columns_))
+    today = hand.run("select array_agg(id order by id), array_agg(hours::text order by id) from warehouse.tasks")[0]
+    found = sql("select list(id order by id), list(hours::varchar order by id) from tasks").fetchone()
+    assert found[0] == today[0]
+    assert [_number(value) for value in found[1] or ()] == [_number(value) for value in today[1] or ()]
+    agree_without(sql, hand, tuple(each for each in columns if each != "hours"))  # a NaN is not itself
 
 
 def _number(text: str) -> Any:
     return "nan" if text.lower() == "nan" else Decimal(text)
 
 
-def agree_without_hours(sql: Sql, hand: Hand, columns: tuple[str, ...]) -> None:
+def agree_without(sql: Sql, hand: Hand, columns: tuple[str, ...]) -> None:
     listed = ", ".join(columns)
     today = hand.run(f"select {listed} from warehouse.tasks")
     assert plain(sql(f"select {listed} from tasks").fetchall()) == plain(today)
-    for hours in range(0, int((hand.last - FIRST) / timedelta(hours=1)) + 1):
+    for hours in range(int((hand.last - FIRST) / timedelta(hours=1)) + 1):
         moment = FIRST + timedelta(hours=hours)
         there = hand.as_of("tasks", columns, moment)
         assert plain(sql(f"select {listed} from tasks", as_of=moment).fetchall()) == plain(there)
@@ -272,7 +270,7 @@ def test_tables_that_change_their_shape_while_somebody_asks(sql: Sql, hand: Hand
 
 VALUES: dict[str, tuple[str, list[Any]]] = {
     "n": ("bigint", [0, 2**63 - 1, -(2**63)]),
-    "dec": ("numeric", [Decimal("12345678901234567890123456789.012345678"), Decimal("-0.1"), Decimal("10")]),
+    "dec": ("numeric", [Decimal("12345678901234567890123456789.012345678"), Decimal("-0.1"), Decimal(10)]),
     "dbl": ("double precision", [math.inf, -math.inf, 0.1]),
     "yes": ("boolean", [True, False, True]),
     "txt": ("text", ['a "q", \n\r\n\t\\N', "", "🎉 é NULL"]),
@@ -343,7 +341,7 @@ def test_decimals_take_the_type_that_loses_nothing(sql: Sql, hand: Hand) -> None
         (["1", "20"], "DECIMAL(18,0)"),
         (["0.25", "-1234567890123456.5"], "DECIMAL(18,2)"),
         (["12345678901234567.25"], "DECIMAL(38,2)"),
-        (["1e-30", "12345678"], "DECIMAL(38,30)") if False else (["0.000000000000000000001"], "DECIMAL(38,21)"),
+        (["0.000000000000000000001"], "DECIMAL(38,21)"),
         (["123456789012345678901234567890"], "DOUBLE"),
         (["NaN", "Infinity"], "DOUBLE"),
         (["1e400"], "VARCHAR"),
@@ -401,7 +399,7 @@ def test_mirrors_are_only_read(query: str, past: bool, sql: Sql, hand: Hand) -> 
     hand.insert("tasks", task("one"))
     sql("from tasks_history")
     sql("from tasks_history", as_of=hand.last)
-    with pytest.raises(QueryError, match="can only be read|no schemas|as_of is for questions|as_of turns back"):
+    with pytest.raises(QueryError, match=r"can only be read|no schemas|as_of is for questions|as_of turns back"):
         sql(query, as_of=hand.last if past else None)
     agree(sql, hand, "tasks")
 
@@ -414,7 +412,7 @@ def test_names_that_are_taken(sql: Sql, hand: Hand) -> None:
         with pytest.raises(QueryError, match="table of the warehouse"):
             sql(query)
     for query in ("create schema warehouse", "attach ':memory:' as warehouse", "attach ':memory:' as dataflows_past"):
-        with pytest.raises(QueryError, match="schemas|stands for tables of PostgreSQL"):
+        with pytest.raises(QueryError, match=r"schemas|stands for tables of PostgreSQL"):
             sql(query)
     hand.create("mine", TASK)  # made here before it was there
     assert sql("from mine").fetchall() == [(1,)]
