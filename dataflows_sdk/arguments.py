@@ -46,9 +46,9 @@ def check_statuses(status: str | Sequence[str] | None) -> list[str] | None:
     return wanted
 
 
-def moment_or_ago(value: Instant | Duration) -> datetime:
+def moment_or_ago(value: Instant | Duration, now: datetime | None = None) -> datetime:
     """An instant as it is, a duration as so long ago."""
     if isinstance(value, date) or (isinstance(value, str) and value[:4].isdigit() and value[4:5] == "-"):
         moment: datetime = parse_instant(value)
         return moment
-    return datetime.now(UTC) - parse_duration(value)
+    return (now or datetime.now(UTC)) - parse_duration(value)

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
+from dataflows_sdk.arguments import moment_or_ago
+
 if TYPE_CHECKING:
     from dataflows_sdk.approvals import Approvals
     from dataflows_sdk.bulk import Bulk
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.notify import Subscription
     from dataflows_sdk.publishing.desk import Published, Publishing
     from dataflows_sdk.queues import Queues
+    from dataflows_sdk.warehouse.desk import Names, Warehouse
 
 
 class Desks:
@@ -142,6 +145,29 @@ class Desks:
         from dataflows_sdk.keyvalues import KeyValues
 
         return KeyValues(self._whole)
+
+    # --- the warehouse -----------------------------------------------------------------------------------
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """Tables that keep every version of every row, and know which run wrote it."""
+        from dataflows_sdk.warehouse.desk import Warehouse
+
+        engine = self._engine
+        clock = engine.clock
+        return Warehouse(
+            self._whole._database,
+            now=clock.now if getattr(clock, "virtual", False) else lambda: None,
+            on_loop=engine.on_loop,
+            ago=lambda moment: moment_or_ago(moment, clock.now()),
+        )
+
+    @cached_property
+    def db(self) -> Names:
+        """The warehouse's tables as attributes: ``ctx.db.projects.upsert(clickup_id="P-1", name="Fence")``."""
+        from dataflows_sdk.warehouse.desk import Names
+
+        return Names(self.warehouse)
 
     # --- publishing --------------------------------------------------------------------------------------
 

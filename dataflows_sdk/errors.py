@@ -12,7 +12,11 @@ What a user may catch::
     │   ├── NodeConfigError              a node's config, with its templates filled in, does not fit its type
     │   ├── PublishError                 a workflow that cannot be published; the message names the variable
     │   ├── InvalidScheduleError         cron "61 * * * *", the zone "Mars/Base", an interval below a second
-    │   └── InvalidInputSchemaError      the JSON Schema of an input that is none; `.problems` lists every fault
+    │   ├── InvalidInputSchemaError      the JSON Schema of an input that is none; `.problems` lists every fault
+    │   └── ShapeError                   a table of the warehouse that cannot look so, or not change so
+    ├── WarehouseError                   tables of the warehouse
+    │   ├── TableNotFoundError           no table of that name; the message names those there are
+    │   └── BadRowsError                 rows that do not fit their table; nothing was written; `.rows`, `.count`
     ├── StoreError                       the database
     │   ├── StoreUnavailableError        nobody answers there (yet)
     │   ├── StoreVersionError            PostgreSQL too old
@@ -337,6 +341,32 @@ class SnippetTimeoutError(DataflowsError):
 
 class SnippetWorkerError(DataflowsError):
     """The process that runs snippets did not start, or was ended by somebody else."""
+
+
+class ShapeError(DefinitionError):
+    """A table cannot look like this."""
+
+
+class WarehouseError(DataflowsError):
+    """A table of the warehouse cannot do this."""
+
+
+class TableNotFoundError(WarehouseError):
+    """There is no table of this name in the warehouse."""
+
+
+class BadRowsError(WarehouseError):
+    """Rows do not fit their table; nothing was written.
+
+    Attributes:
+        rows: the first of them: position from 0 on, column (None for the whole row), the value shortened, the reason.
+        count: how many there are.
+    """
+
+    def __init__(self, message: str, rows: Sequence[tuple[int, str | None, str, str]], count: int) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+        self.count = count
 
 
 class QueryError(DataflowsError):

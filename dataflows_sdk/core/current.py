@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import idempotency_key
@@ -12,9 +13,9 @@ from dataflows_sdk.errors import NotInWorkflowError
 class StepInfo:
     """What a step's function may know of itself: `dataflows_sdk.current_step()`."""
 
-    __slots__ = ("_run", "active", "attempt", "key", "name")
+    __slots__ = ("_run", "active", "attempt", "home", "joined", "key", "name")
 
-    def __init__(self, run: UUID, key: str, name: str, attempt: int) -> None:
+    def __init__(self, run: UUID, key: str, name: str, attempt: int, home: Any = None) -> None:
         self._run = run
         self.key = key
         self.name = name
@@ -22,6 +23,13 @@ class StepInfo:
         self.attempt = attempt
         #: whether its function is still running
         self.active = True
+        #: the database of the run, where its function runs in the engine's process
+        self.home = home
+        #: the transaction of what the function wrote there, to be committed with the step's record
+        self.joined: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (StepInfo, (self._run, self.key, self.name, self.attempt))
 
     @property
     def run_id(self) -> str:

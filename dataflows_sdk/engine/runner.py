@@ -47,6 +47,7 @@ from dataflows_sdk.store.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from dataflows_sdk.core.clock import Clock
+    from dataflows_sdk.core.current import StepInfo
     from dataflows_sdk.engine.observer import Observer
     from dataflows_sdk.nodes.services import Services
 
@@ -247,7 +248,7 @@ class Engine:
         """
         if self.closing:
             raise StoreUnavailableError("the context is closed")
-        if threading.current_thread() is self._thread:
+        if self.on_loop():
             raise NotInWorkflowError(
                 "a blocking call of the context on the engine's own loop would wait for itself; inside an async "
                 "workflow or step use the step's verbs, or await asyncio.to_thread(...)"
@@ -495,13 +496,18 @@ class Engine:
         live: LiveRun,
         frame: Frame,
         head: str,
+        info: StepInfo,
         fn: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Callable[[], Any]:
-        return transact(self, live, frame, head, fn, args, kwargs)
+        return transact(self, live, frame, head, info, fn, args, kwargs)
 
     # --- the end of a run --------------------------------------------------------------------------------
+
+    def on_loop(self) -> bool:
+        """Whether this is the thread of the engine's loop, which must not block."""
+        return threading.current_thread() is self._thread
 
     def forget(self, live: LiveRun) -> None:
         """The run is no longer in this process's memory."""

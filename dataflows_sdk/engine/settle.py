@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dataflows_sdk.core.current import current_step
 from dataflows_sdk.core.homes import SCOPE
 from dataflows_sdk.engine.decide import decide_leftovers
 from dataflows_sdk.engine.definitions import Event
@@ -50,6 +51,7 @@ _MISFITS: dict[type[BaseException], str] = {
 
 async def execute(engine: Engine, live: LiveRun, event: Event[Any]) -> None:
     """Call a run's code, again and again over its life, and write what came of it."""
+    current_step.set(None)  # whoever started us may have been in a step
     left = None if engine.observer is None else engine.observer.activated(live)
     how = "interrupted"
     SCOPE.set(live.workflow.scope)

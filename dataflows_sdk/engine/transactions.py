@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import Frame, LiveRun
 from dataflows_sdk.errors import OwnershipLost
+from dataflows_sdk.store.joined import Lent
 
 if TYPE_CHECKING:
+    from dataflows_sdk.core.codec import Blob
+    from dataflows_sdk.core.current import StepInfo
     from dataflows_sdk.engine.runner import Engine
+    from dataflows_sdk.store.joined import JoinedTransaction
 
 
 def transact(
@@ -20,29 +24,69 @@ def transact(
     live: LiveRun,
     frame: Frame,
     head: str,
+    info: StepInfo,
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Callable[[], Any]:
     """A function to be called in a thread: the user's SQL, the fence and the event, in one transaction."""
-    run, epoch = live.head.id, live.head.epoch
-    seqs: list[int] = []
 
     def work(connection: Any) -> tuple[Any, Any, float]:
         begun = time.perf_counter()
+        info.joined = Lent(connection)  # what it writes to the warehouse is part of it
         value = fn(connection, *args, **kwargs)
         encoded = engine.values.encode(value, f"the result of step {frame.name!r}")
         fault("step.ran")
         return value, encoded, time.perf_counter() - begun
 
-    def record(done: tuple[Any, Any, float]) -> list[tuple[str, Sequence[Any]]]:
+    record = _Record(engine, live, frame)
+
+    def statements(done: tuple[Any, Any, float]) -> list[tuple[str, Sequence[Any]]]:
         _, encoded, took = done
-        seqs.append(live.head.take())
-        data = f'{head},"took":{took:.6f},"value":{encoded.text}}}'
-        statements: list[tuple[str, Sequence[Any]]] = []
-        if encoded.blobs:
-            blobs = sorted(encoded.blobs, key=lambda blob: blob.sha256)
-            statements.append(
+        return record.statements(f'{head},"took":{took:.6f},"value":{encoded.text}}}', encoded.blobs)
+
+    def call() -> Any:
+        value, _, _ = engine.database.fenced(work, statements, record.refused, record.arrived)
+        record.done()
+        return value
+
+    return call
+
+
+def conclude(
+    engine: Engine, live: LiveRun, frame: Frame, joined: JoinedTransaction, data: str, blobs: Sequence[Blob]
+) -> Callable[[], int]:
+    """A function to be called in a thread: commits what a step's function wrote, together with the step's record.
+
+    It gives the seq of the record.
+    """
+    record = _Record(engine, live, frame)
+
+    def call() -> int:
+        joined.conclude(lambda: record.statements(data, blobs), record.refused, record.arrived)
+        record.done()
+        return record.seq
+
+    return call
+
+
+class _Record:
+    """The end of a step, as statements that are part of a transaction of its own."""
+
+    def __init__(self, engine: Engine, live: LiveRun, frame: Frame) -> None:
+        self._engine = engine
+        self._live = live
+        self._frame = frame
+        self.seq = 0
+
+    def statements(self, data: str, blobs: Sequence[Blob]) -> list[tuple[str, Sequence[Any]]]:
+        head = self._live.head
+        run, epoch = head.id, head.epoch
+        self.seq = head.take()
+        found: list[tuple[str, Sequence[Any]]] = []
+        if blobs:
+            blobs = sorted(blobs, key=lambda blob: blob.sha256)
+            found.append(
                 (
                     "put_blobs",
                     (
@@ -53,31 +97,26 @@ def transact(
                     ),
                 )
             )
-            statements.append(("put_blob_refs", ([run] * len(blobs), [b.sha256 for b in blobs])))
-        statements.append(("fence", ([run], [epoch])))
-        statements.append(
-            (
-                "append_events",
-                (engine.stamp(), [run], [epoch], [seqs[-1]], ["step.completed"], [frame.key], [data]),
-            )
+            found.append(("put_blob_refs", ([run] * len(blobs), [b.sha256 for b in blobs])))
+        found.append(("fence", ([run], [epoch])))
+        stamp = self._engine.stamp()
+        found.append(
+            ("append_events", (stamp, [run], [epoch], [self.seq], ["step.completed"], [self._frame.key], [data]))
         )
-        return statements
+        return found
 
-    def refused() -> BaseException:
-        live.head.lost = True
+    def refused(self) -> BaseException:
+        self._live.head.lost = True
         return OwnershipLost()
 
-    def arrived(connection: Any) -> bool:
+    def arrived(self, connection: Any) -> bool:
         # The fence waits for the transaction itself, should the server still be at its commit.
-        engine.database.run(connection, "journal", "fence", ([run], [epoch]))
-        return bool(engine.database.run(connection, "journal", "witness", (run, seqs[-1], epoch)))
+        head, database = self._live.head, self._engine.database
+        database.run(connection, "journal", "fence", ([head.id], [head.epoch]))
+        return bool(database.run(connection, "journal", "witness", (head.id, self.seq, head.epoch)))
 
-    def call() -> Any:
-        value, _, _ = engine.database.fenced(work, record, refused, arrived)
+    def done(self) -> None:
         fault("commit.done")
-        frame.ended = True
-        if frame.started is not None and not frame.started.seq:
-            frame.started.void = True
-        return value
-
-    return call
+        self._frame.ended = True
+        if self._frame.started is not None and not self._frame.started.seq:
+            self._frame.started.void = True

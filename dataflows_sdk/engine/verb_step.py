@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dataflows_sdk.core.codec import Encoded
+from dataflows_sdk.core.codec import Blob, Encoded
 from dataflows_sdk.core.current import StepInfo, current_step
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.retry import DEFAULT_STEP_RETRY, Retry
@@ -23,6 +23,7 @@ from dataflows_sdk.engine.faces import is_async, is_control_flow
 from dataflows_sdk.engine.faults import fault
 from dataflows_sdk.engine.live import Frame
 from dataflows_sdk.engine.observer import Attempted, unobserved
+from dataflows_sdk.engine.transactions import conclude
 from dataflows_sdk.engine.units import Event, Unit
 from dataflows_sdk.engine.verb_base import VerbBase
 from dataflows_sdk.errors import (
@@ -152,7 +153,7 @@ class StepVerbs(VerbBase):
             self.fresh(frame)
             if live.closing or time.monotonic() > engine.lease_until:
                 await self._hold(frame)
-            info = StepInfo(live.head.id, frame.key, frame.name, attempt)
+            info = StepInfo(live.head.id, frame.key, frame.name, attempt, engine.database)
             call = (fn, args, kwargs, seconds)
             if executor is not None:
                 call = self._sent(executor, info, call)
@@ -174,6 +175,7 @@ class StepVerbs(VerbBase):
                 fault("step.ran")
                 encoded = engine.values.encode(value, f"result of step {frame.name!r}")
             except BaseException as error:
+                _abandon(info)
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     # Let through it would end the engine's loop, and with it every other run here.
                     error = NonRetryableError(f"the step raised {type(error).__name__}({error})")
@@ -183,26 +185,30 @@ class StepVerbs(VerbBase):
                 if not (attempt := await self._missed(frame, attempt, error, begun, shown, policy, uncertain, told)):
                     raise error
                 continue
-            took = time.perf_counter() - begun
+            current_step.set(None)
             told(None, None)
-            data = f'{head},"took":{took:.6f}'
-            blobs = encoded.blobs
-            if _seen(frame):
-                data += ',"long":true'
-            elif shown is not None:
-                data += ',"input":' + shown.text
-                blobs = shown.blobs + blobs if shown.blobs else blobs
-            if undo is not None:
-                data += ',"undo":true'
-            event = Event("step.completed", frame.key, f'{data},"value":{encoded.text}}}')
-            unit = Unit(live.head, [event], None, blobs)
+            data, blobs = _completed(frame, head, time.perf_counter() - begun, encoded, shown, undo=undo is not None)
             del encoded  # thousands may wait here at once
             shown = None
-            self._end(frame)
-            live.ran += 1
-            await face.commit(unit)
+            if info.joined is not None and info.joined.begun:
+                try:
+                    seq = await face.call(live, conclude(engine, live, frame, info.joined, data, blobs), (), {}, None)
+                except Exception as error:
+                    if not (
+                        attempt := await self._missed(frame, attempt, error, begun, None, policy, uncertain, unobserved)
+                    ):
+                        raise
+                    continue
+                live.ran += 1
+            else:
+                event = Event("step.completed", frame.key, data)
+                unit = Unit(live.head, [event], None, blobs)
+                self._end(frame)
+                live.ran += 1
+                await face.commit(unit)
+                seq = event.seq
             if undo is not None:
-                self._remember(frame, event.seq, undo, value, None)
+                self._remember(frame, seq, undo, value, None)
             if engine.always_replay:
                 await self._park(frame)
             return value
@@ -278,15 +284,16 @@ class StepVerbs(VerbBase):
                 head = self._head(frame, "transaction", attempt)
                 engine.began(live, frame, head, None)
                 begun = time.perf_counter()
-                info = StepInfo(live.head.id, frame.key, frame.name, attempt)
+                info = StepInfo(live.head.id, frame.key, frame.name, attempt, engine.database)
                 current_step.set(info)
                 told = unobserved if engine.observer is None else engine.observer.attempt(live, frame, attempt)
                 try:
                     try:
-                        work = engine.transact(live, frame, head, fn, args, kwargs)
+                        work = engine.transact(live, frame, head, info, fn, args, kwargs)
                         value = await self.face.call(live, work, (), {}, None)
                     finally:
                         info.active = False
+                        current_step.set(None)
                 except Exception as error:
                     if is_control_flow(error):
                         raise
@@ -325,3 +332,25 @@ def _policy(retry: Retry | None, name: str) -> Retry:
 def _seen(frame: Frame) -> bool:
     """Whether the step's beginning is in the journal, with its arguments."""
     return frame.started is not None and frame.started.seq > 0
+
+
+def _abandon(info: StepInfo) -> None:
+    """The attempt failed: what its function wrote to the warehouse is undone."""
+    current_step.set(None)
+    if info.joined is not None:
+        info.joined.abandon()
+
+
+def _completed(
+    frame: Frame, head: str, took: float, encoded: Encoded, shown: Encoded | None, *, undo: bool
+) -> tuple[str, tuple[Blob, ...]]:
+    """The data of the step's record, and the blobs that it needs."""
+    data, blobs = f'{head},"took":{took:.6f}', encoded.blobs
+    if _seen(frame):
+        data += ',"long":true'
+    elif shown is not None:
+        data += ',"input":' + shown.text
+        blobs = shown.blobs + blobs if shown.blobs else blobs
+    if undo:
+        data += ',"undo":true'
+    return f'{data},"value":{encoded.text}}}', blobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
@@ -25,6 +25,8 @@ from dataflows_sdk.store.sqlfiles import statement, statements
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
+#: whatever PostgreSQL refuses; ``.sqlstate`` says what it is
+DatabaseError = psycopg.Error
 
 OLDEST = 140000
 #: for the engine's own connections: its statements are known, their plans need not be guessed again, and with small
@@ -181,6 +183,13 @@ class Database:
             ) from error
         return connection
 
+    def fresh(self) -> None:
+        """Close what is idle: statements that were prepared there may not fit any more."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
     def _give(self, connection: Connection) -> None:
         with self._lock:
             if not self._closed and not connection.closed and len(self._idle) < _MAX_IDLE:
@@ -203,10 +212,7 @@ class Database:
         try:
             return self._read(file, name, parameters)
         except psycopg.OperationalError:
-            with self._lock:
-                idle, self._idle = self._idle, []
-            for connection in idle:
-                connection.close()
+            self.fresh()
             try:
                 return self._read(file, name, parameters)
             except psycopg.OperationalError as error:
@@ -218,12 +224,49 @@ class Database:
             cursor.execute(statement(file, name), parameters)
             return cursor.fetchall() if cursor.description is not None else []
 
+    def query(self, text: str, parameters: Sequence[Any] = (), *, prepare: bool | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement given as text, with ``$1`` for the first parameter, and give its rows.
+
+        Raises:
+            StoreUnavailableError: nobody answers.
+            DatabaseError: PostgreSQL refuses it.
+        """
+        with self.connection() as connection:
+            try:
+                return self.execute(connection, text, parameters, prepare=prepare)
+            except psycopg.OperationalError as error:
+                if not connection.closed:
+                    raise
+                broken = error
+        self.fresh()
+        try:
+            with self.connection() as connection:
+                return self.execute(connection, text, parameters, prepare=prepare)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailableError(f"PostgreSQL does not answer at {self._name}: {_line(error)}") from broken
+
+    @staticmethod
+    def execute(
+        connection: Connection, text: str, parameters: Sequence[Any] = (), *, prepare: bool | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The same on a connection of the caller's own."""
+        cursor = psycopg.RawCursor(connection)
+        cursor.execute(text, parameters, prepare=prepare)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    @staticmethod
+    def copy_in(connection: Connection, text: str, chunks: Iterable[bytes]) -> int:
+        """COPY … FROM STDIN; gives the number of rows."""
+        cursor = connection.cursor()
+        with cursor.copy(text) as copy:
+            for chunk in chunks:
+                copy.write(chunk)
+        return cursor.rowcount
+
     @staticmethod
     def run(connection: Connection, file: str, name: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run a named statement on a connection of the caller's own."""
-        cursor = psycopg.RawCursor(connection)
-        cursor.execute(statement(file, name), parameters)
-        return cursor.fetchall() if cursor.description is not None else []
+        return Database.execute(connection, statement(file, name), parameters)
 
     def within(
         self, connection: Any, statements: Sequence[tuple[str, str, Sequence[Any]]]
@@ -284,18 +327,33 @@ class Database:
         try:
             with self.connection() as connection, connection.transaction():
                 value.append(work(connection))
-                for name, parameters in record(value[0]):
-                    cursor = psycopg.RawCursor(connection)
-                    cursor.execute(statement("journal", name), parameters)
-                    if name == "fence" and cursor.fetchall():
-                        raise refused()
-        except psycopg.OperationalError:
-            there = self._arrived(arrived) if value else False
-            if there is None:
-                raise refused() from None  # we are closing and shall never know: whoever has the run next looks
-            if not there:
+                self.append(connection, record(value[0]), refused)
+        except psycopg.OperationalError as error:
+            if not value:
                 raise
+            self.settle(error, arrived, refused)
         return value[0]
+
+    @staticmethod
+    def append(
+        connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]], refused: Callable[[], BaseException]
+    ) -> None:
+        """Run statements of ``journal.sql`` in the transaction that is open; *refused* makes what a fence raises."""
+        for name, parameters in statements:
+            cursor = psycopg.RawCursor(connection)
+            cursor.execute(statement("journal", name), parameters, prepare=True)
+            if name == "fence" and cursor.fetchall():
+                raise refused()
+
+    def settle(
+        self, error: Exception, arrived: Callable[[Connection], bool], refused: Callable[[], BaseException]
+    ) -> None:
+        """A commit ended with *error*: return if it arrived after all, and raise the error if not; see `fenced`."""
+        there = self._arrived(arrived)
+        if there is None:
+            raise refused() from None  # we are closing and shall never know: whoever has the run next looks
+        if not there:
+            raise error
 
     def _arrived(self, arrived: Callable[[Connection], bool]) -> bool | None:
         """Whether the record is there; None when this was closed before anybody answered."""

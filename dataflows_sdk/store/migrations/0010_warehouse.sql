@@ -40,6 +40,8 @@ create table dataflows.write (
 );
 create index write_order on dataflows.write (xid, id);
 create index write_run on dataflows.write (run) where run is not null;
+-- the time of a table's last write: the next one is later, whatever the clock says
+create index write_at on dataflows.write (name, at);
 
 -- Rows that were refused and set aside, with the reason; nothing that came is lost silently.
 create table dataflows.warehouse_aside (

@@ -1,0 +1,365 @@
+"""``ctx.warehouse``: tables that keep every version of every row, and know which run wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel
+
+from dataflows_sdk.core.durations import parse_instant
+from dataflows_sdk.errors import DefinitionError, ShapeError
+from dataflows_sdk.store.database import Database
+from dataflows_sdk.warehouse.catalogue import Catalogue
+from dataflows_sdk.warehouse.columns import Column
+from dataflows_sdk.warehouse.declare import (
+    columns_of_model,
+    columns_of_rows,
+    columns_of_types,
+    is_model,
+    is_types,
+)
+from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
+from dataflows_sdk.warehouse.rows import Row, as_mapping, shortened
+from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
+from dataflows_sdk.warehouse.table import Table, in_thread
+from dataflows_sdk.warehouse.writing import Writer
+
+_BAD = ("refuse", "aside", "coerce")
+#: rows that are looked at for what a table is to look like
+_SAMPLE = 10_000
+
+
+class Warehouse:
+    """The tables of a database. Usable from any thread.
+
+    Args:
+        database: where they are.
+        now: the moment of a write where time is virtual; None for the database's clock.
+        on_loop: whether this is the thread of the engine's loop.
+        ago: a moment from what a user gives: an instant, or a duration ago.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime | None] = lambda: None,
+        on_loop: Callable[[], bool] = lambda: False,
+        ago: Callable[[Any], datetime] = parse_instant,
+    ) -> None:
+        self._database = database
+        self._catalogue = Catalogue(database)
+        self._writer = Writer(database, self._catalogue, now, on_loop)
+        self._reader = Reader(database, self._catalogue, self._writer)
+        self._ago = ago
+
+    # --- tables ------------------------------------------------------------------------------------------
+
+    def table(
+        self,
+        name: str,
+        columns: Any = None,
+        *,
+        key: str | Iterable[str] | None = None,
+        references: Mapping[str, str] | None = None,
+        source: str | None = None,
+        bad: str | None = None,
+        rename: Mapping[str, str] | None = None,
+        timezone: str | None = None,
+        evolve: bool | None = None,
+    ) -> Table:
+        """A table: the one that is there, made if need be, with the columns asked for.
+
+        Saying it again is nothing new. New columns are added (null in rows that are there), types become wider where
+        that loses nothing (a whole number a decimal, a date a timestamp, anything a text); a narrower type is refused.
+
+        Args:
+            name: of the table.
+            columns: a pydantic model; a dict from names to types (``{"hours": float, "due": "date"}``); rows, from
+                which the columns are taken and which are not written; or None for a table that is there.
+            key: the column, or columns, by which rows are told apart. By default the only column ``*_id`` that refers
+                to no other table, else ``id``; ``()`` for a table into which rows are only inserted.
+            references: which columns name rows of other tables: ``{"project_id": "projects"}`` (their `id`) or
+                ``{"owner": "users.login"}`` (their key).
+            source: where the rows come from, for ``_source``.
+            bad: what happens to rows that do not fit: ``"refuse"`` (an error, and nothing is written), ``"aside"``
+                (they are kept apart with the reason, the others are written) or ``"coerce"`` (numbers, moments and the
+                like are read from texts first). ``"refuse"`` by default.
+            rename: columns that have another name now: ``{"old": "new"}``.
+            timezone: what moments without a zone are in, such as ``"UTC"``. Without it they are refused where the
+                column has a zone.
+            evolve: whether rows may bring new columns and wider types. By default if the columns come from rows.
+
+        Raises:
+            TableNotFoundError: it is not there, and *columns* are not given.
+            ShapeError: it cannot look so, or not change so; every problem of it.
+        """
+        check_table_name(name)
+        model = columns if is_model(columns) else None
+        if columns is None and not any((key is not None, references, rename)):
+            shape = self._catalogue.get(name)
+            if source is None and bad is None and timezone is None and evolve is None:
+                return Table(self, name)
+        known = self._catalogue.find(name)
+        if columns is None:
+            known = self._catalogue.get(name)
+        targets = self._targets(name, references, known)
+        found = self._columns(name, columns, known, timezone, rename)
+        shape = Shape(
+            name,
+            found,
+            self._key(name, key, found, targets, known, rename),
+            targets,
+            _either(evolve, known.evolve if known is not None else None, columns is not None and _from_rows(columns)),
+            _named(source, "source"),
+            _zone(timezone),
+            _choice(bad, known),
+        )
+        self._catalogue.put(shape, rename)
+        return Table(self, name, model)
+
+    def __getitem__(self, name: str) -> Table:
+        """A table that is there.
+
+        Raises:
+            TableNotFoundError: it is not.
+        """
+        return self.table(name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._catalogue.find(name) is not None
+
+    def __iter__(self) -> Iterator[Table]:
+        return iter(self.tables())
+
+    def tables(self) -> list[Table]:
+        """All tables, by name."""
+        return [Table(self, shape.name) for shape in self._catalogue.tables()]
+
+    async def atable(self, name: str, columns: Any = None, **options: Any) -> Table:
+        """`table`, to be awaited."""
+        return await in_thread(self.table, name, columns, **options)
+
+    def _columns(
+        self, name: str, columns: Any, known: Shape | None, timezone: str | None, rename: Mapping[str, str] | None
+    ) -> tuple[Column, ...]:
+        if columns is None:
+            assert known is not None
+            new = dict(rename or {})
+            return tuple(Column(new.get(each.name, each.name), each.type, each.nullable) for each in known.columns)
+        if is_model(columns):
+            return columns_of_model(name, columns)
+        if is_types(columns):
+            return columns_of_types(name, columns)
+        rows = [columns] if isinstance(columns, Mapping | BaseModel) else columns
+        if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+            raise DefinitionError(
+                f"table {name!r}: columns are a pydantic model, a dict of types, or rows, not {shortened(columns)}"
+            )
+        if iter(rows) is rows:
+            raise DefinitionError(
+                f"table {name!r}: a generator would be used up by looking for its columns; give a list of some rows"
+            )
+        sample = [as_mapping(row) for _, row in zip(range(_SAMPLE), rows, strict=False)]
+        if not sample:
+            raise ShapeError(f"table {name!r}: there are no rows from which to take the columns")
+        before = known.columns if known is not None else ()
+        return columns_of_rows(name, sample, before, None if timezone is None else ZoneInfo(str(_zone(timezone))))
+
+    def _targets(
+        self, name: str, references: Mapping[str, str] | None, known: Shape | None
+    ) -> dict[str, tuple[str, str]]:
+        found: dict[str, tuple[str, str]] = dict(known.references) if known is not None and references is None else {}
+        for column, target in (references or {}).items():
+            table, _, other = str(target).partition(".")
+            if not table:
+                raise ShapeError(
+                    f"table {name!r}: references {column!r} to {target!r}; write 'projects' or 'users.login'"
+                )
+            found[column] = (table, other or "id")
+        return found
+
+    @staticmethod
+    def _key(
+        name: str,
+        key: str | Iterable[str] | None,
+        columns: tuple[Column, ...],
+        targets: Mapping[str, Any],
+        known: Shape | None,
+        rename: Mapping[str, str] | None,
+    ) -> tuple[str, ...]:
+        if key is None and known is not None:
+            return tuple((rename or {}).get(each, each) for each in known.key)
+        if key is None:
+            return guess_key(name, columns, targets)
+        return (key,) if isinstance(key, str) else tuple(key)
+
+    # --- the past ----------------------------------------------------------------------------------------
+
+    def history(self, table: str, key: Any) -> list[Version]:
+        """Every version of a row, oldest first; a time in which it was deleted is one, too."""
+        return self._reader.history(table, key)
+
+    def why(self, table: str, key: Any) -> Why | None:
+        """Which run and step wrote a row last, and how that run began; None if there never was such a row."""
+        return self._reader.why(table, key)
+
+    def as_of(self, moment: Any) -> AsOf:
+        """The tables as they were: at an instant, or so long ago (``"2d"``).
+
+        Raises:
+            InvalidDurationError: it is neither.
+        """
+        return AsOf(self, self._ago(moment))
+
+    def changes(self, since: Any = None, *, table: str | None = None, limit: int = 1_000) -> Changes:
+        """What was changed, in the order of the transactions: a feed that passes nothing over.
+
+        A write is told when no transaction that is older goes on anywhere on the server; so it is never missed, and a
+        long transaction holds the feed up.
+
+        Args:
+            since: the ``.cursor`` of the last changes; an instant or a duration (``"1h"`` ago); None for everything,
+                ``"now"`` for none but the cursor from which to go on.
+            table: only of this one.
+            limit: rows at the most.
+
+        Raises:
+            DefinitionError: *since* is no cursor and no moment.
+        """
+        if since == "now":
+            return Changes([], self._reader.now())
+        if isinstance(since, str) and since.count(".") == 2 and since.replace(".", "").isdigit():
+            return self._reader.changes(since, table, limit)
+        return self._reader.changes(None if since is None else self._ago(since), table, limit)
+
+    def diff(self, earlier: Any, later: Any = None, *, table: str, limit: int = 10_000) -> list[Difference]:
+        """The rows of a table that were not the same at two moments.
+
+        Args:
+            earlier, later: instants or durations ago; *later* is now by default.
+            limit: rows at the most.
+        """
+        one = self._ago(earlier)
+        other = self._ago("0s") if later is None else self._ago(later)
+        if one > other:
+            raise DefinitionError(
+                f"diff: {one.isoformat()} is later than {other.isoformat()}; the earlier one comes first"
+            )
+        return self._reader.diff(table, one, other, limit)
+
+    def aside(self, table: str, limit: int = 100) -> list[dict[str, Any]]:
+        """Rows that did not fit a table and were set aside: the row, the reason, when, by which run; newest first."""
+        return self._reader.aside(table, limit)
+
+    def forget_aside(self, table: str, ids: Iterable[int] | None = None) -> None:
+        """Rows that were set aside have been looked after: those of these ids, or all."""
+        self._reader.forget_aside(table, None if ids is None else list(ids))
+
+    def __repr__(self) -> str:
+        names = ", ".join(each.name for each in self._catalogue.tables()) or "no tables yet"
+        return f"<warehouse: {names}>"
+
+
+class AsOf:
+    """The tables as they were at a moment. Made by `Warehouse.as_of`.
+
+    Attributes:
+        moment: with a zone.
+    """
+
+    def __init__(self, warehouse: Warehouse, moment: datetime) -> None:
+        self._warehouse = warehouse
+        self.moment = moment
+
+    def get(self, table: str, key: Any) -> Row | None:
+        """The row of a key as it was; None if it was not there."""
+        return self._warehouse._reader.get(table, key, self.moment)
+
+    def find(
+        self, table: str, where: Any = None, *, order: Any = None, limit: int | None = None, offset: int = 0
+    ) -> list[Row]:
+        """Rows as they were; arguments as for `Table.find`."""
+        return self._warehouse._reader.find(table, where, order, limit, offset, self.moment)
+
+    def __repr__(self) -> str:
+        return f"<warehouse as of {self.moment.isoformat()}>"
+
+
+class Names:
+    """``ctx.db``: a table for each name, as an attribute: ``ctx.db.projects.upsert(clickup_id="P-1", name="Fence")``.
+
+    A table that is not there yet is made by the first row that is written to it, with the columns of the row and the
+    key that `Warehouse.table` would take.
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def __getattr__(self, name: str) -> Table:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Table:
+        check_table_name(name)
+        return FirstRows(self._warehouse, name)
+
+    def __dir__(self) -> Iterable[str]:
+        return [table.name for table in self._warehouse.tables()]
+
+
+class FirstRows(Table):
+    """A table that may not be there yet: its first row makes it."""
+
+    def upsert(self, rows: Any = None, /, **values: Any) -> Any:
+        self._make(rows, values)
+        return super().upsert(rows, **values)
+
+    def upsert_many(self, rows: Any, *, source: str | None = None) -> Any:
+        if self._warehouse._catalogue.find(self.name) is None:
+            rows = list(rows)
+            self._make(rows, {})
+        return super().upsert_many(rows, source=source)
+
+    def insert(self, rows: Any = None, /, **values: Any) -> Any:
+        self._make(rows, values)
+        return super().insert(rows, **values)
+
+    def _make(self, rows: Any, values: dict[str, Any]) -> None:
+        if self._warehouse._catalogue.find(self.name) is None:
+            first = values if rows is None else {**rows, **values} if isinstance(rows, Mapping) else rows
+            self._warehouse.table(self.name, type(first) if isinstance(first, BaseModel) else first, evolve=True)
+
+
+def _from_rows(columns: Any) -> bool:
+    return not is_model(columns) and not is_types(columns)
+
+
+def _either(said: bool | None, known: bool | None, default: bool) -> bool:
+    return said if said is not None else known if known is not None else default
+
+
+def _choice(bad: str | None, known: Shape | None) -> str:
+    if bad is None:
+        return known.bad if known is not None else "refuse"
+    if bad not in _BAD:
+        raise DefinitionError(f"bad= is one of {', '.join(_BAD)}, not {bad!r}")
+    return bad
+
+
+def _named(source: Any, what: str) -> str | None:
+    if source is not None and not isinstance(source, str):
+        raise DefinitionError(f"{what}= is a text, not {shortened(source)}")
+    return source
+
+
+def _zone(timezone: Any) -> str | None:
+    if timezone is None:
+        return None
+    try:
+        return ZoneInfo(timezone).key
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise DefinitionError(f"timezone={timezone!r} is no time zone; write 'UTC' or 'Europe/Berlin'") from None

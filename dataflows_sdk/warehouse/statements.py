@@ -1,0 +1,357 @@
+"""The SQL of a table, as text: names are the user's and quoted, values are parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dataflows_sdk.store.sqlfiles import statement
+from dataflows_sdk.warehouse.columns import Column
+from dataflows_sdk.warehouse.shape import ENDED, PROVENANCE, Change, Shape
+
+#: parameters of a write before those of its rows
+BEFORE = 5
+
+
+def quoted(name: str) -> str:
+    """A name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as a literal of SQL, for statements that take no parameters."""
+    if "\\" in text:
+        return " E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    return "'" + text.replace("'", "''") + "'"
+
+
+def table_name(name: str) -> str:
+    """The table, with its schema."""
+    return f"warehouse.{quoted(name)}"
+
+
+def past_name(name: str) -> str:
+    """The table of the versions that are over, with its schema."""
+    return f"warehouse_past.{quoted(name)}"
+
+
+def history_name(name: str) -> str:
+    """The view of all versions, with its schema."""
+    return f"warehouse.{quoted(name + '_history')}"
+
+
+def columns_of(shape: Shape) -> list[str]:
+    """Every column of the table, ours too, in the order in which they are shown."""
+    mine = [column.name for column in shape.columns]
+    return [*([] if shape.own_id else ["id"]), *mine, *(name for name, _ in PROVENANCE)]
+
+
+def _listed(names: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(prefix + quoted(name) for name in names)
+
+
+_WORD = re.compile(r"\{(\w+)\}")
+
+
+def _filled(name: str, **words: str) -> str:
+    # In one pass, so that a name of the user's which looks like a place in braces stays a name.
+    return _WORD.sub(lambda found: words[found[1]], statement("tables", name, "dataflows_sdk.warehouse"))
+
+
+# --- rows -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Where the rows of a write come from: ``one`` (a parameter for each column), ``lists`` or ``staged``."""
+
+    kind: str
+    columns: tuple[Column, ...]
+
+    @property
+    def text(self) -> str:
+        names = _listed(column.name for column in self.columns)
+        numbered = list(enumerate(self.columns, BEFORE + 1))
+        if self.kind == "one":
+            casts = ", ".join(f"${at}::text::{each.postgres} as {quoted(each.name)}" for at, each in numbered)
+            return _filled("rows_one", parameters=casts)
+        if self.kind == "lists":
+            casts = ", ".join(f"i.{quoted(each.name)}::{each.postgres} as {quoted(each.name)}" for each in self.columns)
+            parameters = ", ".join(f"${at}::text[]" for at, _ in numbered)
+            return _filled("rows_lists", casts=casts, parameters=parameters, names=names)
+        return _filled("rows_staged", names=names)
+
+
+def _external(shape: Shape) -> str:
+    if not shape.key:
+        return "null::text"
+    if len(shape.key) == 1:
+        return f"i.{quoted(shape.key[0])}::text"
+    return "concat_ws(',', " + ", ".join(f"i.{quoted(name)}::text" for name in shape.key) + ")"
+
+
+def upsert(shape: Shape, incoming: Incoming, *, row: bool) -> str:
+    """The statement that inserts and updates; it answers with counts, or with the row."""
+    given = [column.name for column in incoming.columns]
+    rest = [name for name in given if name not in shape.key]
+    differs = f"({_listed(rest, 't.')}) is distinct from ({_listed(rest, 'i.')})" if rest else "false"
+    on = " and ".join(f"t.{quoted(name)} = i.{quoted(name)}" for name in shape.key)
+    sets = "".join(f"{quoted(name)} = i.{quoted(name)}, " for name in rest)
+    everything = columns_of(shape)
+    answer = (
+        _filled(
+            "answer_row",
+            row_updated=_listed(everything, "u."),
+            row_same=_listed(everything, "t."),
+            table=table_name(shape.name),
+            on=on,
+        )
+        if row
+        else _filled("answer_counts")
+    )
+    return _filled(
+        "upsert",
+        incoming=incoming.text,
+        answer=answer,
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        or_differs=f"or {differs}" if rest else "",
+        differs=differs,
+        on=on,
+        order=_listed(shape.key, "t."),
+        order_incoming=_listed(shape.key, "i."),
+        all=_listed(everything),
+        all_locked=_listed(everything, "l."),
+        sets=sets,
+        columns=_listed(given),
+        values=_listed(given, "i."),
+        external=_external(shape),
+        key=_listed(shape.key),
+        returning=", ".join(f"t.{quoted(name)}" for name in everything) if row else "1",
+    )
+
+
+def insert(shape: Shape, incoming: Incoming, *, row: bool) -> str:
+    """The statement that only inserts."""
+    given = [column.name for column in incoming.columns]
+    everything = columns_of(shape)
+    answer = (
+        _filled("answer_inserted_row", row_updated=_listed(everything, "u.")) if row else _filled("answer_inserted")
+    )
+    return _filled(
+        "insert",
+        incoming=incoming.text,
+        answer=answer,
+        table=table_name(shape.name),
+        columns=_listed(given),
+        values=_listed(given, "i."),
+        external=_external(shape),
+        returning=", ".join(f"t.{quoted(name)}" for name in everything) if row else "1",
+    )
+
+
+def delete(shape: Shape, condition: str) -> str:
+    """The statement that deletes the rows of a condition over ``t``."""
+    everything = columns_of(shape)
+    return _filled(
+        "delete",
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        condition=condition,
+        order=_listed(shape.row_key, "t."),
+        all=_listed(everything),
+        all_locked=_listed(everything, "l."),
+        same_row=" and ".join(f"t.{quoted(name)} = l.{quoted(name)}" for name in shape.row_key),
+    )
+
+
+def select(shape: Shape, condition: str, order: Sequence[tuple[str, bool]] = (), limit: str = "") -> str:
+    """Rows of a condition over ``t``, all columns."""
+    by = ", ".join(f"t.{quoted(name)}" + (" desc" if down else "") for name, down in order)
+    return _filled(
+        "select",
+        columns=_listed(columns_of(shape), "t."),
+        table=table_name(shape.name),
+        condition=condition,
+        order=f"order by {by}" if by else "",
+        limit=limit,
+    )
+
+
+def count(shape: Shape, condition: str) -> str:
+    """How many rows a condition over ``t`` has."""
+    return _filled("count", table=table_name(shape.name), condition=condition)
+
+
+def stage(columns: Sequence[Column]) -> str:
+    """The temporary table for many rows."""
+    return _filled("stage", definitions=", ".join(f"{quoted(each.name)} {each.postgres}" for each in columns))
+
+
+def stage_copy(columns: Sequence[Column]) -> str:
+    """COPY into it."""
+    return _filled("stage_copy", names=_listed(column.name for column in columns))
+
+
+def load(name: str, shape: Shape, columns: Sequence[Column] = (), words: Mapping[str, str] | None = None) -> str:
+    """A statement of the first load, ``load_…``."""
+    return _filled(
+        name,
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        names=_listed([*(column.name for column in columns), *(["_external_id"] if shape.key else [])]),
+        **(words or {}),
+    )
+
+
+def fixed(name: str) -> str:
+    """A statement without names of users."""
+    return _filled(name)
+
+
+# --- the table itself -------------------------------------------------------------------------------------
+
+
+def create(shape: Shape) -> list[str]:
+    """The table, its past and their history."""
+    table, past = table_name(shape.name), past_name(shape.name)
+    identity = [] if shape.own_id else ["id bigint generated by default as identity"]
+    mine = [f"{quoted(each.name)} {each.postgres}" + ("" if each.nullable else " not null") for each in shape.columns]
+    ours = [f"{name} {kind}" for name, kind in PROVENANCE]
+    bare = [] if shape.own_id else ["id bigint"]
+    before = [*bare, *(f"{quoted(each.name)} {each.postgres}" for each in shape.columns), *ours]
+    before += [f"{name} {kind}" for name, kind in ENDED]
+    texts = [
+        f"create table {table} ({', '.join([*identity, *mine, *ours])})",
+        f"create table {past} ({', '.join(before)})",
+        f"create index on {table} (_write)",
+        f"create index on {past} ({_listed(shape.row_key)}, _synced_at)",
+        f"create index on {past} (_write)",
+        f"create index on {past} (_ended_by)",
+    ]
+    if not shape.own_id:
+        texts.append(f"alter table {table} add primary key (id)")
+    if shape.key:
+        unique = "primary key" if shape.own_id else "unique"
+        texts.append(f"alter table {table} add {unique} ({_listed(shape.key)})")
+    texts += [reference(shape, column) for column in shape.references]
+    texts.append(history_view(shape))
+    return texts
+
+
+def reference(shape: Shape, column: str) -> str:
+    """A foreign key, and the index by which the rows that refer are found."""
+    target, other = shape.references[column]
+    return (
+        f"alter table {table_name(shape.name)} add foreign key ({quoted(column)}) "
+        f"references {table_name(target)} ({quoted(other)}); "
+        f"create index on {table_name(shape.name)} ({quoted(column)})"
+    )
+
+
+def drop_history(shape: Shape) -> str:
+    """The view of the history stands on the columns, which cannot be changed under it."""
+    return f"drop view if exists {history_name(shape.name)}"
+
+
+def history_view(shape: Shape) -> str:
+    """The view of all versions."""
+    names = [name for name in columns_of(shape) if name not in {each for each, _ in PROVENANCE}]
+    return _filled(
+        "history",
+        history=history_name(shape.name),
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        columns=_listed(names, "t."),
+        columns_past=_listed(names, "p."),
+    )
+
+
+def alter(shape: Shape, change: Change) -> list[str]:
+    """One step to another look; *shape* is the look afterwards."""
+    both = (table_name(shape.name), past_name(shape.name))
+    name = quoted(change.column)
+    if change.kind == "rename":
+        return [f"alter table {each} rename column {quoted(str(change.old))} to {name}" for each in both]
+    if change.kind == "reference":
+        return [reference(shape, change.column)]
+    column = shape.column(change.column)
+    assert column is not None
+    if change.kind == "add":
+        return [f"alter table {each} add column {name} {column.postgres}" for each in both]
+    using = "to_jsonb" if column.type == "json" else ""
+    cast = f"{using}({name})" if using else f"{name}::{column.postgres}"
+    return [f"alter table {each} alter column {name} type {column.postgres} using {cast}" for each in both]
+
+
+def beyond(table: str, column: str, largest: int) -> str:
+    """Whether a table has a number of a larger size in a column; both names are quoted."""
+    return _filled("beyond", table=table, column=column, largest=str(largest))
+
+
+# --- the past ---------------------------------------------------------------------------------------------
+
+
+def as_of(shape: Shape, condition: str, order: Sequence[tuple[str, bool]] = (), limit: str = "") -> str:
+    """Rows as they were at $1."""
+    by = ", ".join(f"t.{quoted(name)}" + (" desc" if down else "") for name, down in order)
+    return _filled(
+        "as_of",
+        columns=_listed(columns_of(shape), "t."),
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        condition=condition,
+        order=f"order by {by}" if by else "",
+        limit=limit,
+    )
+
+
+def versions(shape: Shape, condition: str) -> str:
+    """The versions of a row."""
+    everything = columns_of(shape)
+    return _filled(
+        "versions",
+        columns=_listed(everything, "v."),
+        columns_t=_listed(everything, "t."),
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        condition=condition,
+    )
+
+
+def changed(shape: Shape) -> str:
+    """What a write did to the rows of a table."""
+    everything = columns_of(shape)
+    places = range(len(everything))
+    keys = [everything.index(name) for name in shape.row_key]
+    return _filled(
+        "changed",
+        both=", ".join([*(f"c.a{at}" for at in places), *(f"c.b{at}" for at in places)]),
+        after=", ".join(f"t.{quoted(name)} as a{at}" for at, name in enumerate(everything)),
+        before=", ".join(f"p.{quoted(name)} as b{at}" for at, name in enumerate(everything)),
+        nothing=", ".join("null" for _ in places),
+        columns_t=_listed(everything, "t."),
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        same_row=" and ".join(f"p.{quoted(name)} = t.{quoted(name)}" for name in shape.row_key),
+        order=", ".join(f"coalesce(c.a{at}, c.b{at})" for at in keys),
+    )
+
+
+def differences(shape: Shape) -> str:
+    """Rows that are not the same at two moments."""
+    everything = columns_of(shape)
+    mine = [column.name for column in shape.columns]
+    return _filled(
+        "differences",
+        columns=_listed(everything, "t."),
+        columns_one=_listed(everything, "a."),
+        columns_other=_listed(everything, "b."),
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        same_rows=" and ".join(f"a.{quoted(name)} = b.{quoted(name)}" for name in shape.row_key),
+        mine_one=_listed(mine, "a."),
+        mine_other=_listed(mine, "b."),
+        order=", ".join(f"coalesce(a.{quoted(name)}, b.{quoted(name)})" for name in shape.row_key),
+    )

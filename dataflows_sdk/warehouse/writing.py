@@ -1,0 +1,423 @@
+"""The way of rows into a table: checked, in one transaction, by one statement for each lot of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
+
+from dataflows_sdk.core.current import StepInfo, current_step
+from dataflows_sdk.errors import BadRowsError, DefinitionError, NotInWorkflowError, ShapeError, WarehouseError
+from dataflows_sdk.store.database import Database, DatabaseError
+from dataflows_sdk.store.joined import JoinedTransaction
+from dataflows_sdk.warehouse import statements
+from dataflows_sdk.warehouse.asked import Asked
+from dataflows_sdk.warehouse.catalogue import Catalogue, said
+from dataflows_sdk.warehouse.columns import Column
+from dataflows_sdk.warehouse.declare import columns_of_rows
+from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, as_mapping, checked, rows_in_parts
+from dataflows_sdk.warehouse.shape import Shape, columns_with
+
+if TYPE_CHECKING:
+    from dataflows_sdk.store.database import Connection
+
+T = TypeVar("T")
+
+#: rows that are checked and written together
+_PART = 50_000
+#: beyond so many they come by COPY
+_MANY = 500
+#: from so many on the first rows of a table come before its indexes
+_FIRST = 5_000
+_TRIES = 8
+#: another transaction was in the way: deadlock, serialization
+_AGAIN = frozenset({"40P01", "40001"})
+#: the table is not as we know it: no such table, column, function for these types; another type; a plan of before
+_STALE = frozenset({"42P01", "42703", "42883", "42804", "0A000", "42P10"})
+#: the rows do not fit, says PostgreSQL: data exceptions and violated constraints
+_BAD_CLASSES = ("22", "23")
+_joining = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who writes: parameters of every write."""
+
+    now: datetime | None
+    run: str | None
+    step: str | None
+    source: str | None
+
+    def parameters(self, table: str) -> list[Any]:
+        """The first five."""
+        return [table, self.now, self.run, self.step, self.source]
+
+
+class Writer:
+    """Writes to the tables of one database. Thread-safe.
+
+    Args:
+        now: the moment of a write where time is virtual; None for the database's own clock.
+        on_loop: whether this is the thread of the engine's loop, which must not block.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        now: Callable[[], datetime | None],
+        on_loop: Callable[[], bool],
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._now = now
+        self._on_loop = on_loop
+
+    # --- transactions ------------------------------------------------------------------------------------
+
+    def joined(self) -> Any:
+        """The transaction of the step that is running here; None outside of one.
+
+        Raises:
+            NotInWorkflowError: the step is over.
+            DefinitionError: a blocking call on the engine's loop.
+        """
+        if self._on_loop():
+            raise DefinitionError(
+                "this would block the engine's loop: in an async function await the method of the same name with an a, "
+                "such as `await table.aupsert(...)`"
+            )
+        info = current_step.get()
+        if info is None or info.home is not self._database:
+            return None
+        return _transaction_of(info)
+
+    @contextmanager
+    def transaction(self, table: str | None = None) -> Iterator[Connection]:
+        """The connection of the step's transaction, or of one of its own."""
+        joined = self.joined()
+        if joined is not None:
+            with joined.work() as connection:
+                if table is not None:
+                    joined.marks.add(table)
+                yield connection
+            return
+        with self._database.connection() as connection, connection.transaction():
+            yield connection
+
+    def attempts(self, table: str, work: Callable[[Shape], T]) -> T:
+        """Do *work* on a table, again where others were in the way or the table is not as it was known."""
+        for left in range(_TRIES, -1, -1):
+            shape = self._catalogue.get(table)
+            try:
+                return work(shape)
+            except DatabaseError as error:
+                state = getattr(error, "sqlstate", None) or ""
+                mine = self.joined() is not None
+                if not left or (state in _AGAIN and mine) or state not in _AGAIN | _STALE:
+                    raise self._refused(table, error) from error
+                if state in _STALE:
+                    self._catalogue.forget(table)
+                    if state == "0A000":
+                        self._database.fresh()
+        raise AssertionError
+
+    @staticmethod
+    def _refused(table: str, error: Exception) -> Exception:
+        state = getattr(error, "sqlstate", None) or ""
+        if state.startswith(_BAD_CLASSES):
+            return BadRowsError(f"table {table!r}: PostgreSQL refuses: {said(error)}; nothing was written", (), 1)
+        if state in _STALE or state.startswith("42"):
+            return WarehouseError(f"table {table!r}: {said(error)}")
+        return error
+
+    def origin(self, source: str | None) -> Origin:
+        """Who writes here and now."""
+        info = current_step.get()
+        run, step = (None, None) if info is None or not info.active else (info.run_id, info.key)
+        return Origin(self._now(), run, step, source)
+
+    # --- rows --------------------------------------------------------------------------------------------
+
+    def one(self, table: str, row: Any, source: str | None, model: type[BaseModel] | None, *, insert: bool) -> Row:
+        """Upsert, or insert, one row, and give it as it is then."""
+
+        def work(shape: Shape) -> Row:
+            shape = self._evolved(shape, [row])
+            bad = Bad()
+            rows = checked(
+                shape,
+                [row],
+                bad,
+                model=model,
+                coerce=shape.bad == "coerce",
+                zone=zone_of(shape),
+                keyed=_keyed(shape, insert),
+            )
+            if bad.count:
+                raise bad.error(table)
+            texts = rows[0]
+            incoming = statements.Incoming("one", texts.columns)
+            text = (statements.insert if insert else statements.upsert)(shape, incoming, row=True)
+            parameters = [*self.origin(source or shape.source).parameters(table), *texts.rows[0]]
+            for _ in range(_TRIES):
+                with self.transaction(table) as connection:
+                    found = Database.execute(connection, text, parameters, prepare=True)
+                if found:
+                    return Row(table, dict(zip(statements.columns_of(shape), found[0][1:], strict=True)))
+            raise WarehouseError(f"table {table!r}: others write the very same row all the time; try again")
+
+        return self.attempts(table, work)
+
+    def many(
+        self, table: str, rows: Iterable[Any], source: str | None, model: type[BaseModel] | None, *, insert: bool
+    ) -> Written:
+        """Upsert, or insert, rows; all of them or, if one is refused, none."""
+
+        def work(shape: Shape) -> Written:
+            bad, total = Bad(), Written(table)
+            origin = self.origin(source or shape.source)
+            seen: dict[Any, Any] = {}
+            position = 0
+            for part in parts:  # before the transaction, which would stand in the way of changes to the table
+                shape = self._evolved(shape, part)
+            with self.transaction(table) as connection:
+                for part in parts:
+                    texts = checked(
+                        shape,
+                        part,
+                        bad,
+                        model=model,
+                        coerce=shape.bad == "coerce",
+                        zone=zone_of(shape),
+                        offset=position,
+                        keyed=_keyed(shape, insert),
+                        known=seen,
+                    )
+                    position += len(part)
+                    if not bad.count or shape.bad == "aside":
+                        for group in texts:
+                            total = _added(total, self._group(connection, shape, group, origin, bad, insert=insert))
+                if bad.count and shape.bad != "aside":
+                    raise bad.error(table, position)
+                self.set_aside(connection, origin, table, bad)
+            return _added(total, Written(table, aside=bad.count))
+
+        parts = list(rows_in_parts(rows, _PART))  # the work may be done again
+        return self.attempts(table, work)
+
+    def delete(self, table: str, asked: Callable[[Shape, int], Asked], source: str | None) -> Written:
+        """Delete the rows of a condition."""
+
+        def work(shape: Shape) -> Written:
+            condition, values = asked(shape, statements.BEFORE + 1)
+            parameters = [*self.origin(source or shape.source).parameters(table), *values]
+            with self.transaction(table) as connection:
+                ((gone, write),) = Database.execute(connection, statements.delete(shape, condition), parameters)
+            return Written(table, deleted=gone, write=write)
+
+        return self.attempts(table, work)
+
+    def set_aside(self, connection: Connection, origin: Origin, table: str, bad: Bad) -> None:
+        """Keep the rows that do not fit."""
+        if bad.aside:
+            reasons, rows = [reason for reason, _ in bad.aside], [row for _, row in bad.aside]
+            Database.execute(connection, statements.fixed("aside"), [*origin.parameters(table), reasons, rows])
+
+    def _evolved(self, shape: Shape, part: Sequence[Any]) -> Shape:
+        """The table with the columns that the rows need, if it may have them."""
+        if not shape.evolve or not part:
+            return shape
+        rows = [as_mapping(row) for row in part]
+        if shape.bad != "refuse":  # what does not fit is not a reason to change the table
+            columns = columns_with(shape, rows)
+        else:
+            columns = columns_of_rows(shape.name, rows, shape.columns, zone_of(shape))
+        if columns == shape.columns:
+            return shape
+        joined = self.joined()
+        joined = joined if joined is not None and shape.name in joined.marks else None
+        return self._catalogue.evolve(shape, columns, joined)
+
+    # --- a lot of rows -----------------------------------------------------------------------------------
+
+    def _group(
+        self, connection: Connection, shape: Shape, texts: Texts, origin: Origin, bad: Bad, *, insert: bool
+    ) -> Written:
+        """Rows with the same columns; where some of them do not fit, says PostgreSQL, those are found."""
+        try:
+            with connection.transaction():
+                return self._lot(connection, shape, texts, origin, insert=insert)
+        except DatabaseError as error:
+            if not (getattr(error, "sqlstate", None) or "").startswith(_BAD_CLASSES):
+                raise
+            if len(texts.rows) == 1:
+                names = [column.name for column in texts.columns]
+                row = dict(zip(names, texts.rows[0], strict=True))
+                bad.add(texts.positions[0], None, row, said(error), row)
+                return Written(shape.name)
+        middle = len(texts.rows) // 2
+        halves = (
+            Texts(texts.columns, texts.rows[:middle], texts.positions[:middle]),
+            Texts(texts.columns, texts.rows[middle:], texts.positions[middle:]),
+        )
+        total = Written(shape.name)
+        for half in halves:
+            total = _added(total, self._group(connection, shape, half, origin, bad, insert=insert))
+        return total
+
+    def _lot(self, connection: Connection, shape: Shape, texts: Texts, origin: Origin, *, insert: bool) -> Written:
+        if len(texts.rows) <= _MANY:
+            incoming = statements.Incoming("lists", texts.columns)
+            return self._write(connection, shape, incoming, origin, texts.lists(), insert=insert)
+        keys = [[column.name for column in texts.columns].index(name) for name in shape.key]
+        return self.copied(
+            connection,
+            shape,
+            texts.columns,
+            len(texts.rows),
+            lambda external: _csv(texts.rows, keys if external else None),
+            origin,
+            insert=insert,
+        )
+
+    def copied(
+        self,
+        connection: Connection,
+        shape: Shape,
+        columns: Sequence[Column],
+        count: int,
+        csv: Callable[[bool], Iterable[bytes]],
+        origin: Origin,
+        *,
+        insert: bool,
+    ) -> Written:
+        """Rows that come as CSV.
+
+        Args:
+            csv: the rows with these columns; with True, with the key as text at the end, too.
+        """
+        if count >= _FIRST and self._may_load(connection, shape):
+            return self._load(connection, shape, columns, csv(True), origin)
+        Database.execute(connection, statements.stage(columns))
+        Database.copy_in(connection, statements.stage_copy(columns), csv(False))
+        Database.execute(connection, statements.fixed("stage_known"))
+        incoming = statements.Incoming("staged", tuple(columns))
+        written = self._write(connection, shape, incoming, origin, [], insert=insert)
+        Database.execute(connection, statements.fixed("unstage"))
+        return written
+
+    def _write(
+        self,
+        connection: Connection,
+        shape: Shape,
+        incoming: statements.Incoming,
+        origin: Origin,
+        values: Sequence[Any],
+        *,
+        insert: bool,
+    ) -> Written:
+        parameters = [*origin.parameters(shape.name), *values]
+        prepare = incoming.kind != "staged"
+        if insert:
+            text = statements.insert(shape, incoming, row=False)
+            ((inserted, write),) = Database.execute(connection, text, parameters, prepare=prepare)
+            return Written(shape.name, inserted=inserted, write=write)
+        text = statements.upsert(shape, incoming, row=False)
+        total, unchanged = Written(shape.name), 0
+        for _ in range(_TRIES):
+            ((all_, fresh, different, inserted, updated, write),) = Database.execute(
+                connection, text, parameters, prepare=prepare
+            )
+            total = _added(total, Written(shape.name, inserted=inserted, updated=updated, write=write))
+            if inserted == fresh and updated == different:
+                unchanged = all_ - total.inserted - total.updated
+                return _added(total, Written(shape.name, unchanged=unchanged))
+        raise WarehouseError(f"table {shape.name!r}: others write the very same rows all the time; try again")
+
+    # --- the first rows ----------------------------------------------------------------------------------
+
+    def _may_load(self, connection: Connection, shape: Shape) -> bool:
+        """Whether the table is empty, and nobody else has to do with it now."""
+        try:
+            with connection.transaction():
+                Database.execute(connection, statements.load("load_lock", shape))
+        except DatabaseError as error:
+            if getattr(error, "sqlstate", None) != "55P03":
+                raise
+            return False
+        name = statements.table_name(shape.name)
+        return Database.execute(connection, statements.load("load_empty", shape), [name]) == [(True,)]
+
+    def _load(
+        self, connection: Connection, shape: Shape, columns: Sequence[Column], csv: Iterable[bytes], origin: Origin
+    ) -> Written:
+        """COPY straight into the table, and make its indexes afterwards."""
+        parameters = origin.parameters(shape.name)
+        ((write, at),) = Database.execute(connection, statements.fixed("load_write"), parameters)
+        name = statements.table_name(shape.name)
+        indexes = Database.execute(connection, statements.fixed("load_indexes"), [name])
+        for drop, _ in indexes:
+            Database.execute(connection, drop)
+        words = {"source": origin.source, "at": at.isoformat(), "run": origin.run, "write": str(write)}
+        quoted = {word: "null" if value is None else statements.literal(value) for word, value in words.items()}
+        Database.execute(connection, statements.load("load_defaults", shape, words=quoted))
+        count = Database.copy_in(connection, statements.load("load_copy", shape, columns), csv)
+        Database.execute(connection, statements.load("load_done", shape))
+        for _, make in indexes:
+            Database.execute(connection, make)
+        Database.execute(connection, statements.fixed("load_count"), [write, count])
+        return Written(shape.name, inserted=count, write=write)
+
+
+def _transaction_of(info: StepInfo) -> Any:
+    if not info.active:
+        raise NotInWorkflowError(f"step {info.name!r} is over: what its function still writes is refused")
+    with _joining:
+        if info.joined is None:
+            info.joined = JoinedTransaction(info.home)
+        return info.joined
+
+
+def _keyed(shape: Shape, insert: bool) -> bool:
+    if not shape.key and not insert:
+        raise ShapeError(
+            f"table {shape.name!r} has no key, so that rows can only be inserted; make it with key= to upsert"
+        )
+    return bool(shape.key)
+
+
+def zone_of(shape: Shape) -> tzinfo | None:
+    """The zone of moments that have none."""
+    return None if shape.timezone is None else ZoneInfo(shape.timezone)
+
+
+def _added(one: Written, other: Written) -> Written:
+    return Written(
+        one.table,
+        one.inserted + other.inserted,
+        one.updated + other.updated,
+        one.unchanged + other.unchanged,
+        one.deleted + other.deleted,
+        one.aside + other.aside,
+        other.write if other.write is not None else one.write,
+    )
+
+
+def _csv(rows: Sequence[tuple[str | None, ...]], keys: Sequence[int] | None) -> Iterator[bytes]:
+    """Rows as CSV for PostgreSQL, in chunks; with the key as text at the end, if there is one and it is asked for."""
+    lines: list[str] = []
+    for at, row in enumerate(rows, 1):
+        values = row if not keys else (*row, ",".join(str(row[key]) for key in keys))
+        lines.append(",".join("" if value is None else '"' + value.replace('"', '""') + '"' for value in values))
+        if not at % 2_000:
+            yield ("\n".join(lines) + "\n").encode()
+            lines = []
+    if lines:
+        yield ("\n".join(lines) + "\n").encode()
