@@ -22,6 +22,7 @@ from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.store.table_copying import Relation, Tables
 from dataflows_sdk.warehouse.intake import Batch, Intake, filled
 from dataflows_sdk.warehouse.kinds import Digits, field_of, kind_of, quoted
+from dataflows_sdk.warehouse.table_views import PLACES, TableViews
 
 #: bytes up to which a table is looked through at every refresh
 SMALL = 64 * 1024 * 1024
@@ -30,22 +31,10 @@ _WRITES = 20_000
 
 TODAY, PAST = "warehouse", "warehouse_past"
 #: where the mirrors of a schema are
-_PLACE = {TODAY: "warehouse", PAST: "internal_past"}
+_PLACE = dict(zip((TODAY, PAST), PLACES, strict=True))
 #: the column that tells the write which brought a row into a table
 _BY = {TODAY: "_write", PAST: "_ended_by"}
 _NEEDED = {TODAY: {"id", "_write", "_synced_at"}, PAST: {"id", "_ended_by", "_synced_at", "_valid_to"}}
-
-#: columns of the view that are none of the table's: what they are
-_DERIVED = {
-    "valid_from": "v._synced_at",
-    "valid_to": "v._valid_to",
-    "operation": "case when v._version = 1 then 'insert' else 'update' end",
-    "ended_by": "case when v._ended_by is not null then case when v._deleted then 'delete' else 'update' end end",
-    "run": "w.run",
-    "step": "w.step",
-    "ended_run": "e.run",
-    "ended_step": "e.step",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,30 +294,16 @@ class TableMirrors:
     def _plan_views(self, name: str, history: Relation | None) -> None:
         today, past = self._copies[name, TODAY], self._copies[name, PAST]
         columns = [column for column, _ in today.relation.columns]
-        before = {column for column, _ in past.relation.columns}
-        shown = [column for column, _ in history.columns] if history is not None else [*columns, *_DERIVED]
-        made_of = (_definitions(today), _definitions(past), shown)
-        parts = {
-            "table": _place(today.relation),
-            "past": _place(past.relation),
-            "today": ", ".join(map(quoted, columns)),
-            "before": ", ".join(quoted(each) if each in before else "null" for each in columns),
-        }
+        before = [column for column, _ in past.relation.columns]
+        views = TableViews(
+            name, columns, before, [column for column, _ in history.columns] if history is not None else None
+        )
+        made_of = (_definitions(today), _definitions(past), views.shown)
         if self._views.get(name) != made_of:
-            shapes = _shown(shown, columns)
-            began = {"began": "true", "ends": _sql("ends"), "columns": shapes}
-            self._run("history", view=quoted("dataflows", "warehouse", f"{name}_history"), **parts, **began)
+            self._connection.execute(views.history("dataflows"))
             self._views[name] = made_of
         if self._past_views.get(name, (None, ""))[0] != made_of:
-            began = {"began": _sql("began"), "ends": _sql("ends_as_of").replace("$over", _sql("over"))}
-            as_of = {**parts, "columns": parts["today"], "view": quoted("dataflows_past", "warehouse", name)}
-            known = {
-                **parts,
-                "columns": _shown(shown, columns),
-                "view": quoted("dataflows_past", "warehouse", f"{name}_history"),
-            }
-            text = f"{_filled('as_of', {**as_of, **began})};\n{_filled('history', {**known, **began})}"
-            self._past_views[name] = (made_of, text)
+            self._past_views[name] = (made_of, views.of_other_times())
 
     # --- statements --------------------------------------------------------------------------------------
 
@@ -355,14 +330,6 @@ def _definitions(copied: Copied, *, staged: bool = False) -> str:
         for name, _ in copied.relation.columns
     }
     return ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
-
-
-def _shown(shown: Sequence[str], columns: Sequence[str]) -> str:
-    """The columns of the view of both."""
-    return ", ".join(
-        f"v.{quoted(name)}" if name in columns or name not in _DERIVED else f"{_DERIVED[name]} as {quoted(name)}"
-        for name in shown
-    )
 
 
 def _filled(name: str, parts: Mapping[str, str]) -> str:
