@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -431,6 +431,47 @@ class Context(Starts, Works, Desks, Signals):
             if self._lens is None:
                 self._lens = Lens(self._database)
             return self._lens
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        tables: Sequence[str] | None = None,
+        runs: Iterable[Run | str | UUID] | None = None,
+        replace: bool = False,
+        progress: Callable[[str, int, int | None], None] | None = None,
+    ) -> Path:
+        """Write an archive: runs with their steps and events, tables with their histories, as of one moment.
+
+        `open_archive` reads it without any PostgreSQL; so does DuckDB itself. It is written beside *path* and renamed
+        when it is whole. What the journal has masked is masked there too; connections and keys are never in it.
+
+        Args:
+            path: of a file (``.duckdb``, ``.db``), or of a folder: it ends in ``/``.
+            format: ``"duckdb"`` for a file, ``"parquet"`` for a folder; by default as the path says.
+            tables: names of tables in the warehouse; None for all, ``[]`` for none.
+            runs: runs or ids; None for all, ``[]`` for none.
+            replace: put it in the place of an archive that is there.
+            progress: hears what is done, how much of it, and how much there is (None where nobody knows).
+
+        Returns:
+            the path.
+
+        Raises:
+            ArchiveError: something is there already, or it cannot be written.
+            TableNotFoundError: one of *tables* is not there.
+            RunNotFoundError: one of *runs* is not there.
+            DefinitionError: another format.
+        """
+        from dataflows_sdk.archive import archive_form
+        from dataflows_sdk.warehouse.export import Exporter
+
+        form = archive_form(os.fspath(path), format)
+        wanted = None if runs is None else [run.id if isinstance(run, Run) else self.get(run).id for run in runs]
+        exporter = Exporter(self._database, progress)
+        exporter.write(Path(path), form, tables, wanted, replace=replace)
+        return Path(path)
 
     @property
     def url(self) -> str:

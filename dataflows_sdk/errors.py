@@ -52,6 +52,7 @@ What a user may catch::
     ├── StepCollisionError               two live steps with one name in one scope
     ├── NonDeterminismError              the code asks for another step than the one recorded; `.recorded`, `.asked`
     ├── QueryError                       `ctx.sql` cannot answer: the message names the tables that exist
+    ├── ArchiveError                     a file that is no archive, or of a newer format; one that cannot be written
     ├── JoinError                        a join of a flow that can no longer hold
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
     ├── StepTimeoutError                 an attempt of a step took longer than its timeout
@@ -371,6 +372,10 @@ class BadRowsError(WarehouseError):
 
 class QueryError(DataflowsError):
     """DuckDB cannot answer this query."""
+
+
+class ArchiveError(DataflowsError):
+    """Not an archive that can be read, or one that cannot be written."""
 
 
 class MissingExtraError(DataflowsError, ImportError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +50,14 @@ class Intake:
     Args:
         connection: to DuckDB.
         directory: for the rows on their way; nobody else may read it.
+        told: hears how many rows were read, now and then.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, directory: Path, told: Callable[[int], None] | None = None
+    ) -> None:
         self._connection = connection
+        self._told = told
         self._file = directory / "rows.csv"
         #: rows read so far
         self.rows_read = 0
@@ -80,6 +84,8 @@ class Intake:
                             break
                     else:
                         more = False
+                if self._told is not None:
+                    self._told(self.rows_read)
                 if size:
                     yield Batch(self._file, longest)
         finally:

@@ -13,18 +13,17 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import uuid4
 
 import duckdb
 
 from dataflows_sdk.errors import QueryError
 from dataflows_sdk.store.sqlfiles import statement
-from dataflows_sdk.store.table_copying import newest
 from dataflows_sdk.warehouse.answer import Answer
 from dataflows_sdk.warehouse.callers import Scopes, Variables, caller_frames
 from dataflows_sdk.warehouse.deadline import interruptible
@@ -34,6 +33,8 @@ from dataflows_sdk.warehouse.table_mirror import folded
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Database
+
+T = TypeVar("T")
 
 __all__ = ["Lens", "caller_frames"]
 
@@ -48,19 +49,42 @@ _BARE = frozenset({"VACUUM", "CHECKPOINT", "LOAD", "ATTACH", "DETACH", "SET", "V
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "MERGE_INTO"})
 
 
+class Tables(Protocol):
+    """What a lens looks at: tables in the databases ``dataflows`` and ``dataflows_past`` of its DuckDB."""
+
+    def refresh(self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False) -> set[str]:
+        """Bring up to date what a query reads; gives those of *others* that are tables."""
+        ...
+
+    def newest(self) -> datetime:
+        """Until when the tables can know."""
+        ...
+
+    def reload(self, table: str | None = None) -> None:
+        """Read anew at the next question."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+#: makes tables on a connection of a lens
+Source = Callable[[duckdb.DuckDBPyConnection], Tables]
+
+
 class Lens:
     """DuckDB for one context. Thread-safe.
 
     Args:
-        database: where the journal is.
+        source: what gives the tables: the database, or an archive of one.
         memory_limit: for example ``"4GB"``; beyond it DuckDB moves data to a temporary directory. By default half of
             what DuckDB would take, which is 40% of the machine's memory.
     """
 
-    def __init__(self, database: Database, memory_limit: str | None = None) -> None:
+    def __init__(self, source: Database | Source, memory_limit: str | None = None) -> None:
         directory = Path(tempfile.mkdtemp(prefix="dataflows-lens-"))  # nobody else may look in
         self._directory = directory
-        self._database = database
         self._finalizer = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         self._root = duckdb.connect(
             ":memory:",
@@ -72,7 +96,8 @@ class Lens:
         self._closed = False
         #: what users made, by lower-case name: the definition of a view or macro, or None
         self._objects: dict[str, str | None] = {}
-        self._mirrors = Mirrors(database, self._root.cursor(), directory)
+        cursor = self._root.cursor()
+        self._mirrors: Tables = source(cursor) if callable(source) else Mirrors(source, cursor, directory)
 
     def sql(
         self,
@@ -135,8 +160,19 @@ class Lens:
         """Read a table of the warehouse, or all, anew at the next question: somebody changed a large one by hand."""
         self._mirrors.reload(table)
 
+    def look(self, ask: Callable[[], T]) -> T:
+        """What *ask* gives, which uses the connection of the tables; one at a time.
+
+        Raises:
+            QueryError: the lens is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise QueryError("it is closed; open it again")
+            return ask()
+
     def _has_been(self, as_of: datetime) -> None:
-        last = newest(self._database)
+        last = self._mirrors.newest()
         if as_of > last + _SLACK:
             raise QueryError(
                 f"as_of lies in the future: {as_of:%Y-%m-%d %H:%M:%S%z}, and it is {last:%Y-%m-%d %H:%M:%S%z}"

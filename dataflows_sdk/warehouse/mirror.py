@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,21 @@ class Mirrors:
         database: where the journal is.
         connection: to a DuckDB instance; the mirrors are its database ``dataflows``.
         directory: for the rows on their way; nobody else may read it.
+        told: hears how many rows were read, now and then.
     """
 
-    def __init__(self, database: Database, connection: duckdb.DuckDBPyConnection, directory: Path) -> None:
+    def __init__(
+        self,
+        database: Database,
+        connection: duckdb.DuckDBPyConnection,
+        directory: Path,
+        told: Callable[[int], None] | None = None,
+    ) -> None:
         self._database = database
         self._connection = connection
         self._lock = threading.Lock()
         self._run("attach")
-        self._intake = Intake(connection, directory)
+        self._intake = Intake(connection, directory, told)
         self._journal = JournalMirror(connection, self._intake)
         self._tables = TableMirrors(connection, self._intake)
 
@@ -86,6 +94,22 @@ class Mirrors:
                     if attempt == _ATTEMPTS - 1:
                         raise
             return set(wanted)
+
+    def newest(self) -> datetime:
+        """The time of the database, or that of the newest write if that is later.
+
+        Raises:
+            StoreUnavailableError: nobody answers.
+        """
+        return table_copying.newest(self._database)
+
+    def names(self) -> list[str]:
+        """All tables of the warehouse.
+
+        Raises:
+            StoreUnavailableError: nobody answers.
+        """
+        return table_copying.now(self._database)[1]
 
     def reload(self, table: str | None = None) -> None:
         """Read a table of the warehouse, or all of them, anew when it is asked for again."""

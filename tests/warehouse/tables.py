@@ -140,10 +140,12 @@ class Hand:
             """select {}, _synced_at, _valid_to, case when _version = 1 then 'insert' else 'update' end,
                       case when _ended_by is not null then case when _deleted then 'delete' else 'update' end end,
                       v._execution_id::text, w.step, e.run::text
-               from (select {}, _synced_at, _version, _write, _execution_id, null::timestamptz as _valid_to, null::bigint as _ended_by,
-                            false as _deleted from warehouse.{}
+               from (select {}, _synced_at, _version, _write, _execution_id, null::timestamptz as _valid_to,
+                            null::bigint as _ended_by, false as _deleted
+                     from warehouse.{}
                      union all
-                     select {}, _synced_at, _version, _write, _execution_id, _valid_to, _ended_by, _deleted from warehouse_past.{}) v
+                     select {}, _synced_at, _version, _write, _execution_id, _valid_to, _ended_by, _deleted
+                     from warehouse_past.{}) v
                left join dataflows.write w on w.id = v._write left join dataflows.write e on e.id = v._ended_by"""
         ).format(shown, listed, sql.Identifier(name), listed, sql.Identifier(name))
         return self.connection.execute(text).fetchall()

@@ -9,9 +9,9 @@ create schema if not exists dataflows.internal_past;
 create schema if not exists dataflows.internal_writes;
 create table if not exists dataflows.internal_writes.writes (id bigint, run varchar, step varchar);
 
--- name: create_past
 -- Views of all tables as they were when the variable says. They have a database of their own, so that the names of
 -- schemas can be the same.
+-- name: create_past
 attach ':memory:' as dataflows_past;
 create schema if not exists dataflows_past.warehouse;
 
@@ -32,16 +32,16 @@ drop table if exists dataflows.internal_past.$table;
 drop view if exists dataflows_past.warehouse.$history;
 drop view if exists dataflows_past.warehouse.$table;
 
--- name: stage
 -- Rows on their way, with decimals as text.
+-- name: stage
 create or replace temp table staged ($columns);
 
--- name: stage_ended
 -- The rows of which a version ended.
+-- name: stage_ended
 create or replace temp table ended (id $kind);
 
--- name: digits
 -- Of a column of decimals: digits before the point, digits after it, whether there is a NaN or an infinity.
+-- name: digits
 select coalesce(max(len(ltrim(split_part(ltrim($c, '-'), '.', 1), '0'))) filter ($c not in ('NaN', 'Infinity', '-Infinity')), 0),
        coalesce(max(len(split_part($c, '.', 2))), 0),
        coalesce(bool_or($c in ('NaN', 'Infinity', '-Infinity')), false)
