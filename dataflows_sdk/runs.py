@@ -354,6 +354,10 @@ class Run:
         """Why the run is not over: what it waits for, since when, and what would wake it. Or how it ended."""
         return explain(self)
 
+    def wrote(self) -> list[dict[str, Any]]:
+        """What it wrote to the warehouse, in order: table, step, time, source, how many rows of which kind."""
+        return self._context.warehouse._reader.wrote(self._id)
+
     @property
     def source(self) -> str:
         """The source of the workflow's version that the run was started with."""

@@ -7,8 +7,8 @@ from datetime import tzinfo
 from typing import Any
 
 from dataflows_sdk.errors import DefinitionError
-from dataflows_sdk.warehouse.columns import Column, Misfit, converter
-from dataflows_sdk.warehouse.rows import Row, shortened
+from dataflows_sdk.warehouse.columns import Column, Misfit, converter, shortened
+from dataflows_sdk.warehouse.rows import Row
 from dataflows_sdk.warehouse.shape import PROVENANCE, Shape
 from dataflows_sdk.warehouse.statements import quoted
 

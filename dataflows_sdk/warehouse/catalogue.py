@@ -73,6 +73,11 @@ class Catalogue:
         """All tables, by name."""
         return [Shape.of_json(*row) for row in self._read("list")]
 
+    def is_current(self, shape: Shape) -> bool:
+        """Whether the table still looks so, as far as it was changed here."""
+        rows = self._read("get", shape.name)
+        return bool(rows) and rows[0][1] == shape.version
+
     def forget(self, name: str) -> None:
         """What is known of a table may be old."""
         with self._lock:
@@ -320,7 +325,7 @@ def said(error: Exception) -> str:
     """What PostgreSQL says, in one line, with its advice."""
     diagnosis = getattr(error, "diag", None)
     parts = [getattr(diagnosis, name, None) for name in ("message_primary", "message_detail", "message_hint")]
-    return " ".join(" ".join(part.split()) for part in parts if part) or " ".join(str(error).split())
+    return " ".join(" ".join(part.split()) for part in parts if part).removesuffix(".") or " ".join(str(error).split())
 
 
 def _sql(name: str) -> str:

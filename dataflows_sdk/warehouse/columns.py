@@ -14,10 +14,13 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_jsonable_python
+from pydantic import AnyUrl
+from pydantic_core import MultiHostUrl, Url, to_jsonable_python
 
 from dataflows_sdk.errors import DefinitionError
 
@@ -79,6 +82,8 @@ _WIDER: dict[str, tuple[str, ...]] = {
     "text": ("json",),
     "json": (),
 }
+#: classes whose text is all there is to them
+_WRITTEN = (PurePath, IPv4Address, IPv6Address, IPv4Network, IPv6Network, Url, MultiHostUrl, AnyUrl)
 LARGEST_INT = 2**63 - 1
 #: whole numbers beyond this are not all floats
 EXACT_FLOAT = 2**53
@@ -91,10 +96,7 @@ _TYPMOD = re.compile(r"\([^)]*\)")
 class Column:
     """A column of a table of the warehouse.
 
-    Attributes:
-        name: as the user wrote it.
-        type: a key of `POSTGRES`.
-        nullable: False for those of the key.
+    Its `name` is as the user wrote it, its `type` a key of `POSTGRES`, and `nullable` is False for those of the key.
     """
 
     name: str
@@ -178,6 +180,8 @@ def type_of_value(value: Any, zone: tzinfo | None = None) -> str | None:
         return "timestamp"
     if found is not None:
         return found
+    if isinstance(value, _WRITTEN):
+        return "text"
     if isinstance(value, Enum):
         return type_of_value(value.value, zone)
     if isinstance(value, memoryview | bytearray):
@@ -234,9 +238,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def shortened(value: Any) -> str:
+    """A value as a person wants to see it in a message."""
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - whatever a user's class does
+        shown = f"<{type(value).__name__}>"
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
 def _no(value: Any, wanted: str) -> Misfit:
-    shown = repr(value)
-    return Misfit(f"{shown if len(shown) <= 60 else shown[:57] + '...'} is no {wanted}")
+    return Misfit(f"{shortened(value)} is no {wanted}")
 
 
 def _int(value: Any) -> str:
@@ -300,6 +312,8 @@ def _bool(value: Any) -> str:
 
 def _text(value: Any) -> str:
     value = _plain(value)
+    if isinstance(value, _WRITTEN):
+        value = str(value)
     if not isinstance(value, str):
         raise _no(value, "text")
     return _clean(value)

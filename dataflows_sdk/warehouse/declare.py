@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, NaiveDatetime, SecretBytes, Secre
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
 from dataflows_sdk.errors import ShapeError
-from dataflows_sdk.warehouse.columns import Column, Misfit, join, type_named, type_of_value
+from dataflows_sdk.warehouse.columns import EXACT_FLOAT, Column, Misfit, join, type_named, type_of_value
 
 _PLAIN: dict[Any, str] = {
     bool: "bool",
@@ -113,6 +113,7 @@ def columns_of_rows(
     """
     found: dict[str, str | None] = {column.name: column.type for column in known}
     problems: dict[str, str] = {}
+    large: set[str] = set()
     for position, row in enumerate(rows):
         for name, value in row.items():
             if value is None:
@@ -123,6 +124,8 @@ def columns_of_rows(
             except Misfit as error:
                 problems.setdefault(name, f"row {position}, {name!r}: {error}")
                 continue
+            if kind == "int" and abs(value) > EXACT_FLOAT:
+                large.add(name)
             before = found.get(name)
             if before == kind or kind is None:
                 continue
@@ -133,6 +136,9 @@ def columns_of_rows(
                 found[name] = both
     if problems:
         raise ShapeError(f"table {table!r}: " + "; ".join(list(problems.values())[:20]))
+    for name in large:
+        if found[name] == "float":
+            found[name] = "decimal"  # a float has not all whole numbers
     return tuple(Column(name, kind or "text") for name, kind in found.items())
 
 

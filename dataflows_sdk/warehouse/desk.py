@@ -13,7 +13,7 @@ from dataflows_sdk.core.durations import parse_instant
 from dataflows_sdk.errors import DefinitionError, ShapeError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse.catalogue import Catalogue
-from dataflows_sdk.warehouse.columns import Column
+from dataflows_sdk.warehouse.columns import Column, shortened
 from dataflows_sdk.warehouse.declare import (
     columns_of_model,
     columns_of_rows,
@@ -22,7 +22,7 @@ from dataflows_sdk.warehouse.declare import (
     is_types,
 )
 from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
-from dataflows_sdk.warehouse.rows import Row, as_mapping, shortened
+from dataflows_sdk.warehouse.rows import Row, as_mapping
 from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
 from dataflows_sdk.warehouse.table import Table, in_thread
 from dataflows_sdk.warehouse.writing import Writer
@@ -147,7 +147,8 @@ class Warehouse:
     ) -> tuple[Column, ...]:
         if columns is None:
             assert known is not None
-            new = dict(rename or {})
+            names = {each.name for each in known.columns}
+            new = {old: name for old, name in (rename or {}).items() if name not in names}
             return tuple(Column(new.get(each.name, each.name), each.type, each.nullable) for each in known.columns)
         if is_model(columns):
             return columns_of_model(name, columns)

@@ -16,7 +16,8 @@ from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import by_key, ordering, where
 from dataflows_sdk.warehouse.catalogue import Catalogue
-from dataflows_sdk.warehouse.rows import Row, shortened
+from dataflows_sdk.warehouse.columns import shortened
+from dataflows_sdk.warehouse.rows import Row
 from dataflows_sdk.warehouse.shape import PROVENANCE, Shape
 from dataflows_sdk.warehouse.writing import Writer, zone_of
 

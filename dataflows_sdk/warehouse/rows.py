@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import date, time, tzinfo
+from decimal import Decimal
 from itertools import chain
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
 
 from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.errors import BadRowsError, DefinitionError
-from dataflows_sdk.warehouse.columns import Column, Misfit, converter
+from dataflows_sdk.warehouse.columns import Column, Misfit, converter, shortened
 from dataflows_sdk.warehouse.shape import Shape
 
 #: bad rows that an error tells of
 _TOLD = 20
+#: as deep as rows that were refused are written down
+_DEEPEST = 50
 
 
 @TYPES.register
@@ -98,13 +104,12 @@ class Bad:
     count: int = 0
     aside: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, position: int, column: str | None, value: Any, reason: str, row: Any = None) -> None:
+    def add(self, position: int, column: str | None, value: Any, reason: str, row: Any) -> None:
         self.count += 1
         if len(self.told) < _TOLD:
             self.told.append((position, column, shortened(value), reason))
-        if row is not None:
-            where = f"{column}: " if column is not None else ""
-            self.aside.append((where + reason, as_json(row)))
+        where = f"{column}: " if column is not None else ""
+        self.aside.append((where + reason, as_json(row)))
 
     def error(self, table: str, total: int | None = None) -> BadRowsError:
         first = "; ".join(
@@ -122,25 +127,31 @@ class Bad:
         )
 
 
-def shortened(value: Any) -> str:
-    """A value as a person wants to see it in a message."""
-    try:
-        shown = repr(value)
-    except Exception:  # noqa: BLE001 - whatever a user's class does
-        shown = f"<{type(value).__name__}>"
-    return shown if len(shown) <= 80 else shown[:77] + "..."
-
-
 def as_json(row: Any) -> str:
-    """A row that was refused, as JSON as good as it can be had: nothing of it is lost that has a repr."""
-    try:
-        plain = to_jsonable_python(
-            row, inf_nan_mode="strings", bytes_mode="base64", fallback=repr, serialize_unknown=True
-        )
-        text = json.dumps(plain, ensure_ascii=True)
-    except Exception:  # noqa: BLE001 - whatever a user's class does
-        text = json.dumps({"repr": shortened(row)})
-    return text
+    """A row that was refused, as JSON as good as it can be had: what JSON does not know stands there as text."""
+    return json.dumps(_as_far_as_json(row, 0), allow_nan=False)
+
+
+def _as_far_as_json(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 10**300 else f"a whole number of {value.bit_length()} bits"
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if depth < _DEEPEST:
+        if isinstance(value, BaseModel) or hasattr(value, "_asdict") or hasattr(value, "__dataclass_fields__"):
+            with contextlib.suppress(Misfit, TypeError, AttributeError):
+                value = as_mapping(value)
+        if isinstance(value, Mapping):
+            return {str(name): _as_far_as_json(each, depth + 1) for name, each in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_as_far_as_json(each, depth + 1) for each in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, date | time | Decimal | UUID):
+        return str(value)
+    return shortened(value)
 
 
 def as_mapping(row: Any) -> Mapping[str, Any]:

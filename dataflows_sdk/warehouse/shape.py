@@ -25,9 +25,9 @@ ENDED = (
     ("_ended_by", "bigint not null"),
     ("_deleted", "boolean not null"),
 )
-#: what the view of the history calls its own columns
+#: what the view of the history calls its own columns; with a _ before it where the user has a column of that name
 HISTORY = ("valid_from", "valid_to", "operation", "ended_by", "run", "step", "ended_run", "ended_step")
-_OURS = frozenset(name for name, _ in (*PROVENANCE, *ENDED)) | frozenset(HISTORY) | {"_row"}
+_OURS = frozenset(name for name, _ in (*PROVENANCE, *ENDED)) | frozenset(f"_{name}" for name in HISTORY) | {"_row"}
 #: PostgreSQL has 1,600 columns at the most; ours, and the local id, are among them
 MOST_COLUMNS = 1_500
 LONGEST_TABLE = 55
@@ -203,7 +203,7 @@ def guess_key(name: str, columns: Iterable[Column], references: Iterable[str]) -
 def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> tuple[Shape, list[Change]]:
     """From the table that is there to what is asked for.
 
-    A column that is no longer asked for stays. A type that the old one holds stays as it is, too.
+    A column that is no longer asked for stays.
 
     Returns:
         what the table looks like afterwards, and the steps there.
@@ -214,19 +214,7 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
     steps: list[Change] = []
     problems: list[str] = []
     columns, key = list(old.columns), old.key
-    for before, after in (rename or {}).items():
-        names = [column.name for column in columns]
-        if before not in names and after in names:
-            continue  # done before
-        if before not in names:
-            problems.append(f"rename: there is no column {before!r} (there are {', '.join(names)})")
-        elif after in names:
-            problems.append(f"rename: there is a column {after!r} already")
-        else:
-            at = names.index(before)
-            columns[at] = replace(columns[at], name=after)
-            key = tuple(after if name == before else name for name in key)
-            steps.append(Change("rename", after, before, after))
+    columns, key = _renamed(columns, key, rename or {}, steps, problems)
     there = {column.name: at for at, column in enumerate(columns)}
     for wanted in new.columns:
         at = there.get(wanted.name, -1)
@@ -235,7 +223,12 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
             steps.append(Change("add", wanted.name, None, wanted.type))
             continue
         is_now = columns[at]
-        if is_now.type == wanted.type or holds(is_now.type, wanted.type):
+        if is_now.type == wanted.type:
+            continue
+        if holds(is_now.type, wanted.type):
+            problems.append(
+                f"{wanted.name!r} is {is_now.type}, and {wanted.type} would be narrower; declare it {is_now.type}"
+            )
             continue
         if not holds(wanted.type, is_now.type):
             problems.append(
@@ -270,6 +263,25 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
         bad=new.bad,
     )
     return check(shape), steps
+
+
+def _renamed(
+    columns: list[Column], key: tuple[str, ...], rename: Mapping[str, str], steps: list[Change], problems: list[str]
+) -> tuple[list[Column], tuple[str, ...]]:
+    for before, after in rename.items():
+        names = [column.name for column in columns]
+        if before not in names and after in names:
+            continue  # done before
+        if before not in names:
+            problems.append(f"rename: there is no column {before!r} (there are {', '.join(names)})")
+        elif after in names:
+            problems.append(f"rename: there is a column {after!r} already")
+        else:
+            at = names.index(before)
+            columns[at] = replace(columns[at], name=after)
+            key = tuple(after if name == before else name for name in key)
+            steps.append(Change("rename", after, before, after))
+    return columns, key
 
 
 def columns_with(shape: Shape, rows: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.columns import Column
-from dataflows_sdk.warehouse.shape import ENDED, PROVENANCE, Change, Shape
+from dataflows_sdk.warehouse.shape import ENDED, HISTORY, PROVENANCE, Change, Shape
 
 #: parameters of a write before those of its rows
 BEFORE = 5
@@ -265,7 +265,14 @@ def history_view(shape: Shape) -> str:
         past=past_name(shape.name),
         columns=_listed(names, "t."),
         columns_past=_listed(names, "p."),
+        **history_names(shape),
     )
+
+
+def history_names(shape: Shape) -> dict[str, str]:
+    """What our columns of the history are called there: as usual, or with a _ where the user has one of that name."""
+    taken = {column.name.lower() for column in shape.columns}
+    return {name: f"_{name}" if name in taken else name for name in HISTORY}
 
 
 def alter(shape: Shape, change: Change) -> list[str]:

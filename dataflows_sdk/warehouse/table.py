@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.warehouse.asked import by_key, where
-from dataflows_sdk.warehouse.rows import Row, Written, shortened
+from dataflows_sdk.warehouse.columns import shortened
+from dataflows_sdk.warehouse.rows import Row, Written
 from dataflows_sdk.warehouse.shape import Shape
 from dataflows_sdk.warehouse.writing import zone_of
 

@@ -117,6 +117,10 @@ class Writer:
             shape = self._catalogue.get(table)
             try:
                 return work(shape)
+            except BadRowsError:
+                if not left or self._catalogue.is_current(shape):
+                    raise
+                self._catalogue.forget(table)  # they may fit what the table is now
             except DatabaseError as error:
                 state = getattr(error, "sqlstate", None) or ""
                 mine = self.joined() is not None
@@ -204,7 +208,7 @@ class Writer:
                     if not bad.count or shape.bad == "aside":
                         for group in texts:
                             total = _added(total, self._group(connection, shape, group, origin, bad, insert=insert))
-                if bad.count and shape.bad != "aside":
+                if bad.count and (shape.bad != "aside" or not self._catalogue.is_current(shape)):
                     raise bad.error(table, position)
                 self.set_aside(connection, origin, table, bad)
             return _added(total, Written(table, aside=bad.count))

@@ -205,9 +205,9 @@ from unnest($6::text[], $7::text[]) as a(reason, row);
 
 -- name: history
 create view {history} as
-select {columns}, t._source, t._synced_at as valid_from, null::timestamptz as valid_to,
-       case t._version when 1 then 'insert' else 'update' end as operation, null::text as ended_by,
-       t._execution_id as run, w.step, null::uuid as ended_run, null::text as ended_step
+select {columns}, t._source, t._synced_at as {valid_from}, null::timestamptz as {valid_to},
+       case t._version when 1 then 'insert' else 'update' end as {operation}, null::text as {ended_by},
+       t._execution_id as {run}, w.step as {step}, null::uuid as {ended_run}, null::text as {ended_step}
 from {table} t left join dataflows.write w on w.id = t._write
 union all
 select {columns_past}, p._source, p._synced_at, p._valid_to,
