@@ -383,6 +383,7 @@ class Context(Starts, Works, Desks, Signals):
         *parameters: Any,
         as_of: Instant | Duration | Run | None = None,
         timeout: Duration | None = None,
+        reload: bool = False,
     ) -> Answer:
         """Ask DuckDB, in process: ``ctx.sql("select status, count(*) from runs group by 1").df()``.
 
@@ -396,6 +397,7 @@ class Context(Starts, Works, Desks, Signals):
             parameters: for ``?`` in order, or one mapping for ``$name``.
             as_of: the tables of the warehouse as they were at an instant, so long ago (``"2d"``), or when a run ended.
             timeout: how long a statement may take; without it Ctrl-C ends one.
+            reload: read the tables of the warehouse that it names as a whole: somebody changed a large one by hand.
 
         Returns:
             The answer: a DuckDB relation with ``.df()``, ``.arrow()``, ``.pl()``, ``.fetchone()``, ``.fetchall()``,
@@ -407,7 +409,7 @@ class Context(Starts, Works, Desks, Signals):
         """
         from dataflows_sdk.warehouse.lens import caller_frames
 
-        return self._sql(query, parameters, caller_frames(2), as_of, timeout)
+        return self._sql(query, parameters, caller_frames(2), as_of, timeout, reload=reload)
 
     def _sql(
         self,
@@ -416,11 +418,13 @@ class Context(Starts, Works, Desks, Signals):
         scopes: Sequence[Mapping[str, Any]],
         as_of: Instant | Duration | Run | None = None,
         timeout: Duration | None = None,
+        *,
+        reload: bool = False,
     ) -> Answer:
         """`sql`, with the variables of *scopes*: for those who ask on somebody's behalf."""
-        moment = _moment(as_of)
+        moment = _moment(as_of, self._engine.clock.now())
         seconds = None if timeout is None else parse_duration(timeout).total_seconds()
-        return self._open_lens().sql(query, parameters, scopes, as_of=moment, timeout=seconds)
+        return self._open_lens().sql(query, parameters, scopes, as_of=moment, timeout=seconds, anew=reload)
 
     def _open_lens(self) -> Lens:
         from dataflows_sdk.warehouse.lens import Lens
@@ -429,7 +433,7 @@ class Context(Starts, Works, Desks, Signals):
             if self._closed:
                 raise QueryError("the context is closed; connect() makes a new one")
             if self._lens is None:
-                self._lens = Lens(self._database)
+                self._lens = Lens(self._database, now=self._engine.clock.now)
             return self._lens
 
     def export(
@@ -527,9 +531,9 @@ class Context(Starts, Works, Desks, Signals):
         return f"<dataflows context on {where}{' (closed)' if self._closed else ''}>"
 
 
-def _moment(as_of: Instant | Duration | Run | None) -> datetime | None:
+def _moment(as_of: Instant | Duration | Run | None, now: datetime) -> datetime | None:
     if not isinstance(as_of, Run):
-        return None if as_of is None else moment_or_ago(as_of)
+        return None if as_of is None else moment_or_ago(as_of, now)
     ended: datetime | None = as_of.refresh().finished_at
     if ended is None:
         raise QueryError(f"as_of a run is when it ended, and run {as_of.id} is {as_of.status}; give a time instead")

@@ -83,17 +83,16 @@ class ArchiveTables:
         text = filled(_sql(name), parts)
         return self._connection.execute(text, list(parameters) or None).fetchall()
 
-    def refresh(self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False) -> set[str]:
+    def refresh(
+        self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False, anew: bool = False
+    ) -> set[str]:
         """Those of *others* that are tables."""
-        del tables
+        del tables, anew  # nothing changes here
         return set(wants(others, self.names, past=past))
 
     def newest(self) -> datetime:
         """When it was written."""
         return self.info.created_at
-
-    def reload(self, table: str | None = None) -> None:
-        """Nothing changes here."""
 
     def close(self) -> None:
         """Let go of the file."""

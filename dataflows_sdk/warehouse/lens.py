@@ -52,16 +52,14 @@ _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "MERGE_INTO
 class Tables(Protocol):
     """What a lens looks at: tables in the databases ``dataflows`` and ``dataflows_past`` of its DuckDB."""
 
-    def refresh(self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False) -> set[str]:
+    def refresh(
+        self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False, anew: bool = False
+    ) -> set[str]:
         """Bring up to date what a query reads; gives those of *others* that are tables."""
         ...
 
     def newest(self) -> datetime:
         """Until when the tables can know."""
-        ...
-
-    def reload(self, table: str | None = None) -> None:
-        """Read anew at the next question."""
         ...
 
     def close(self) -> None:
@@ -80,10 +78,17 @@ class Lens:
         source: what gives the tables: the database, or an archive of one.
         memory_limit: for example ``"4GB"``; beyond it DuckDB moves data to a temporary directory. By default half of
             what DuckDB would take, which is 40% of the machine's memory.
+        now: a clock, where time is virtual.
     """
 
-    def __init__(self, source: Database | Source, memory_limit: str | None = None) -> None:
+    def __init__(
+        self,
+        source: Database | Source,
+        memory_limit: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         directory = Path(tempfile.mkdtemp(prefix="dataflows-lens-"))  # nobody else may look in
+        self._now = now
         self._directory = directory
         self._finalizer = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         self._root = duckdb.connect(
@@ -107,6 +112,7 @@ class Lens:
         *,
         as_of: datetime | None = None,
         timeout: float | None = None,
+        anew: bool = False,
     ) -> Answer:
         """Run a query (or several statements, and give the last one's answer).
 
@@ -118,6 +124,7 @@ class Lens:
             scopes: where variables are looked up, nearest first; see `caller_frames`.
             as_of: the tables of the warehouse as they were then; None is now.
             timeout: seconds after which each statement is interrupted.
+            anew: read the tables of the warehouse as a whole, because somebody changed large ones by hand.
 
         Returns:
             The answer: a DuckDB relation.
@@ -128,7 +135,7 @@ class Lens:
         """
         if not isinstance(query, str) or not query.strip():
             raise QueryError(f"a query is SQL text such as 'from runs', not {query!r}")
-        if as_of is not None and as_of > datetime.now(UTC):
+        if as_of is not None and as_of > self._now():
             self._has_been(as_of)
         connection = self._cursor(as_of)
         try:
@@ -141,7 +148,7 @@ class Lens:
             raise QueryError("parameters belong to one statement; write several statements as several calls of sql()")
         answer: duckdb.DuckDBPyRelation | None = None
         for found in statements:
-            answer = self._statement(connection, found.query, found.type.name, parameters, scopes, as_of, timeout)
+            answer = self._statement(connection, found.query, found.type.name, parameters, scopes, as_of, timeout, anew)
             connection = self._cursor(as_of)
         assert answer is not None
         return Answer(answer)
@@ -156,10 +163,6 @@ class Lens:
                 del self._root
         self._finalizer()
 
-    def reload(self, table: str | None = None) -> None:
-        """Read a table of the warehouse, or all, anew at the next question: somebody changed a large one by hand."""
-        self._mirrors.reload(table)
-
     def look(self, ask: Callable[[], T]) -> T:
         """What *ask* gives, which uses the connection of the tables; one at a time.
 
@@ -172,7 +175,7 @@ class Lens:
             return ask()
 
     def _has_been(self, as_of: datetime) -> None:
-        last = self._mirrors.newest()
+        last = max(self._mirrors.newest(), self._now())
         if as_of > last + _SLACK:
             raise QueryError(
                 f"as_of lies in the future: {as_of:%Y-%m-%d %H:%M:%S%z}, and it is {last:%Y-%m-%d %H:%M:%S%z}"
@@ -200,6 +203,7 @@ class Lens:
         scopes: Scopes,
         as_of: datetime | None,
         timeout: float | None,
+        anew: bool,
     ) -> duckdb.DuckDBPyRelation:
         self._refuse(text, kind)
         if kind == "CREATE":
@@ -214,7 +218,7 @@ class Lens:
         tables: set[str] = set()
         try:
             if own or others:
-                tables = self._mirrors.refresh(own, others, past=as_of is not None)
+                tables = self._mirrors.refresh(own, others, past=as_of is not None, anew=anew)
             taken = {*TABLES, *self._objects, *tables}
             variables.register((name for name in found.tables if folded(name) not in taken), scopes)
             bound = _bound(parameters)

@@ -64,13 +64,16 @@ class Mirrors:
         """Rows read from PostgreSQL so far."""
         return self._intake.rows_read
 
-    def refresh(self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False) -> set[str]:
+    def refresh(
+        self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False, anew: bool = False
+    ) -> set[str]:
         """Bring to what PostgreSQL shows now what a query reads.
 
         Args:
             tables: of the journal.
             others: folded names of which some may be tables of the warehouse, or their histories.
             past: whether those are asked for as they were at another time.
+            anew: read those as a whole, whatever is known of them.
 
         Returns:
             those of *others* that are.
@@ -83,6 +86,8 @@ class Mirrors:
             for attempt in range(_ATTEMPTS):
                 now, names = table_copying.now(self._database) if others else (moment(self._database), None)
                 wanted = wants(others, names or (), past=past)
+                if anew:
+                    self._tables.forget({want.name for want in wanted.values()})
                 gone = self._tables.names.difference(names) if names is not None else set()
                 fresh = self._journal.is_fresh(tables, now) and self._tables.is_fresh(wanted.values(), now)
                 if fresh and not gone:
@@ -110,11 +115,6 @@ class Mirrors:
             StoreUnavailableError: nobody answers.
         """
         return table_copying.now(self._database)[1]
-
-    def reload(self, table: str | None = None) -> None:
-        """Read a table of the warehouse, or all of them, anew when it is asked for again."""
-        with self._lock:
-            self._tables.forget(table)
 
     def _look(self, tables: Collection[str], wanted: Collection[Want], gone: Collection[str]) -> None:
         locked = table_copying.tables_to_lock([want.name for want in wanted])

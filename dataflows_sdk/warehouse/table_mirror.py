@@ -5,7 +5,7 @@ write notes its transaction, today's rows point to the write that made them so, 
 them.
 
 Whoever changes rows by hand notes no write. In a table of up to `SMALL` bytes that is found all the same, by the rows'
-own transactions and their number; of a larger one `forget` reads everything again.
+own transactions and their number; a larger one is read again when somebody says so.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ class TableMirrors:
             not any(want.history for want in wanted) or (self._writes is not None and self._writes.sees_the_same(now))
         )
 
-    def forget(self, name: str | None = None) -> None:
-        """Read a table, or all, anew when it is asked for again."""
-        for key in [key for key in self._copies if name is None or key[0] == name]:
+    def forget(self, names: Collection[str]) -> None:
+        """Read some tables anew when they are asked for again."""
+        for key in [key for key in self._copies if key[0] in names]:
             del self._copies[key]
 
     def drop(self) -> None:

@@ -125,8 +125,8 @@ def lens(database_url: str) -> Iterator[Lens]:
 def sql(lens: Lens) -> Callable[..., Any]:
     """`ctx.sql` without a context."""
 
-    def ask(query: str, *parameters: Any, as_of: Any = None, timeout: float | None = None) -> Any:
-        return lens.sql(query, parameters, caller_frames(2), as_of=as_of, timeout=timeout)
+    def ask(query: str, *parameters: Any, **options: Any) -> Any:
+        return lens.sql(query, parameters, caller_frames(2), **options)
 
     return ask
 

@@ -18,7 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataflows_sdk.errors import QueryError
+import dataflows_sdk as df
+from dataflows_sdk.context import Context
+from dataflows_sdk.errors import DefinitionError, QueryError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse.lens import Lens
 from dataflows_sdk.warehouse.table_mirror import SMALL
@@ -191,8 +193,7 @@ def test_only_what_changed_is_read(sql: Sql, hand: Hand, lens: Lens, journal: Jo
     assert lens._mirrors.rows_read == 104  # two new versions, and which two they replaced
     hand.run("update warehouse.tasks set name = 'by hand' where id = %s", ids[2])
     assert sql("select count(*) from tasks where name = 'by hand'").fetchone() == (0,)
-    lens.reload("tasks")
-    assert sql("select count(*) from tasks where name = 'by hand'").fetchone() == (1,)
+    assert sql("select count(*) from tasks where name = 'by hand'", anew=True).fetchone() == (1,)
     hand.run("truncate warehouse.tasks")
     assert sql("select count(*) from tasks").fetchone() == (0,)
 
@@ -451,3 +452,53 @@ def test_a_table_without_its_past_says_so(sql: Sql, hand: Hand) -> None:
     hand.run("alter table warehouse.bare drop column _write")
     with pytest.raises(QueryError, match="lacks _write"):
         sql("from bare")
+
+
+# --- a context ----------------------------------------------------------------------------------------------
+
+
+def test_every_way_to_say_when(ctx: Context) -> None:
+    @df.workflow("hours")
+    async def hours(event: Any, step: Any) -> Any:
+        await step.run("write", lambda: tasks.upsert(key="T-1", hours=event.payload) and None)
+
+    tasks = ctx.warehouse.table("tasks", {"key": str, "hours": float}, key="key")
+    one = ctx.start(hours, 1.0)
+    one.result()
+    between = ctx.sql("select max(_synced_at) from tasks").fetchone()[0]
+    ctx.start(hours, 2.0).result()
+    query = "select hours, _execution_id from tasks"
+    assert ctx.sql(query).fetchone()[0] == 2.0
+    for as_of in (one, between, between.isoformat()):
+        assert ctx.sql(query, as_of=as_of).dicts() == [{"hours": 1.0, "_execution_id": one.id}], as_of
+    for empty in ("2d", "2020-01-01", date(2020, 1, 1), timedelta(days=1)):
+        assert ctx.sql(query, as_of=empty).fetchall() == [], empty
+    assert ctx.sql("select workflow from runs r join tasks t on t._execution_id = r.id").fetchone() == ("hours",)
+
+    @df.workflow("open")
+    async def open_(event: Any, step: Any) -> Any:
+        await step.sleep("long", "1h")
+
+    with pytest.raises(QueryError, match="as_of a run is when it ended"):
+        ctx.sql(query, as_of=ctx.start(open_))
+    with pytest.raises(DefinitionError):
+        ctx.sql(query, as_of="yesteryear")
+
+
+def test_by_a_virtual_clock(dataflows_ctx: Context, dataflows_clock: Any) -> None:
+    tasks = dataflows_ctx.warehouse.table("tasks", {"key": str, "hours": float}, key="key")
+    tasks.upsert(key="T-1", hours=1.0)
+    begun = dataflows_clock.now()
+
+    @df.workflow("month")
+    async def month(event: Any, step: Any) -> Any:
+        await step.sleep("wait", "30d")
+
+    dataflows_ctx.start(month).result()
+    tasks.upsert(key="T-1", hours=2.0)
+    ask = "select hours from tasks"
+    assert dataflows_ctx.sql(ask, as_of=dataflows_clock.now()).fetchone() == (2.0,)
+    assert dataflows_ctx.sql(ask, as_of="10d").fetchone() == (1.0,)
+    assert dataflows_ctx.sql(ask, as_of=begun + timedelta(days=1)).fetchone() == (1.0,)
+    with pytest.raises(QueryError, match="future"):
+        dataflows_ctx.sql(ask, as_of=begun + timedelta(days=60))
