@@ -1,4 +1,7 @@
-"""Rows as CSV, straight from PostgreSQL, into tables of DuckDB, by way of files of bounded size."""
+"""Rows as CSV, straight from PostgreSQL, into tables of DuckDB, by way of files of bounded size.
+
+Not as COPY's binary form: that is no smaller and no quicker to come by, and Python would have to take it apart.
+"""
 
 from __future__ import annotations
 

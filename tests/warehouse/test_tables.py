@@ -352,13 +352,14 @@ def test_decimals_take_the_type_that_loses_nothing(sql: Sql, hand: Hand) -> None
         if expected.startswith("DECIMAL"):
             there = hand.run("select sum(v) from warehouse.money")[0][0]
             assert sql("select sum(v) from money").fetchone()[0] == there
-    fresh = Lens(Database(hand.connection.info.dsn + f" password={hand.connection.info.password}"))
+    database = Database(hand.connection.info.dsn + f" password={hand.connection.info.password}")
+    fresh = Lens(database)
     try:
         texts = {row[0] for row in fresh.sql("select v from money", (), []).fetchall()}
         assert {"NaN", "0.000000000000000000001", "1" + "0" * 400} <= texts
     finally:
-        fresh._database.close()
         fresh.close()
+        database.close()
     assert {row[0] for row in sql("select v from money").fetchall()} == texts
 
 
