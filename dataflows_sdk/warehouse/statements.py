@@ -280,7 +280,11 @@ def alter(shape: Shape, change: Change) -> list[str]:
     both = (table_name(shape.name), past_name(shape.name))
     name = quoted(change.column)
     if change.kind == "rename":
-        return [f"alter table {each} rename column {quoted(str(change.old))} to {name}" for each in both]
+        # Views that stand on them go on under the old name; that of the history says the new one.
+        return [
+            f"alter {what} rename column {quoted(str(change.old))} to {name}"
+            for what in (*(f"table {each}" for each in both), f"view {history_name(shape.name)}")
+        ]
     if change.kind == "reference":
         return [reference(shape, change.column)]
     column = shape.column(change.column)

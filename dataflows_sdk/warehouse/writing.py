@@ -20,7 +20,8 @@ from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import Asked
 from dataflows_sdk.warehouse.catalogue import Catalogue, said
 from dataflows_sdk.warehouse.columns import Column
-from dataflows_sdk.warehouse.declare import columns_of_rows
+from dataflows_sdk.warehouse.declare import columns_of_frame, columns_of_rows
+from dataflows_sdk.warehouse.frames import Frame
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, as_mapping, checked, rows_in_parts
 from dataflows_sdk.warehouse.shape import Shape, columns_with
 
@@ -165,7 +166,7 @@ class Writer:
                 keyed=_keyed(shape, insert),
             )
             if bad.count:
-                raise bad.error(table)
+                raise _of(table, bad.error(1))
             texts = rows[0]
             incoming = statements.Incoming("one", texts.columns)
             text = (statements.insert if insert else statements.upsert)(shape, incoming, row=True)
@@ -209,12 +210,55 @@ class Writer:
                         for group in texts:
                             total = _added(total, self._group(connection, shape, group, origin, bad, insert=insert))
                 if bad.count and (shape.bad != "aside" or not self._catalogue.is_current(shape)):
-                    raise bad.error(table, position)
+                    raise _of(table, bad.error(position))
                 self.set_aside(connection, origin, table, bad)
             return _added(total, Written(table, aside=bad.count))
 
         parts = list(rows_in_parts(rows, _PART))  # the work may be done again
         return self.attempts(table, work)
+
+    def columns_at_once(self, table: str, data: Any, source: str | None, *, insert: bool) -> Written:
+        """Upsert, or insert, the rows of a DataFrame, of Arrow, of a relation or of files; all of them or none."""
+
+        def work(shape: Shape) -> Written:
+            keyed = _keyed(shape, insert)
+            with Frame.open(data, shape.timezone) as frame:
+                shape = self._evolved_for(shape, frame)
+                try:
+                    found = frame.checked(shape.columns, shape.key if keyed else (), shape.bad)
+                except BadRowsError as error:
+                    raise _of(table, error) from None
+                if found.new:
+                    names = ", ".join(repr(column.name) for column in found.new)
+                    raise ShapeError(
+                        f"table {table!r} has no column {names}; evolve=True at the table would add it, and so would "
+                        "ctx.warehouse.table() with it"
+                    )
+                origin = self.origin(source or shape.source)
+                with self.transaction(table) as connection:
+                    written = self.copied(
+                        connection,
+                        shape,
+                        found.columns,
+                        found.count,
+                        lambda external: found.csv(keyed=external),
+                        origin,
+                        insert=insert,
+                    )
+                    bad = Bad()
+                    for _, reason, row in found.aside:
+                        bad.aside.append((reason, row))
+                    self.set_aside(connection, origin, table, bad)
+            return _added(written, Written(table, unchanged=found.repeated, aside=len(bad.aside)))
+
+        return self.attempts(table, work)
+
+    def _evolved_for(self, shape: Shape, frame: Frame) -> Shape:
+        """The table with the columns that a frame has, if it may have them."""
+        if not shape.evolve:
+            return shape
+        columns = columns_of_frame(shape, frame)
+        return shape if columns == shape.columns else self._catalogue.evolve(shape, columns, self._holding(shape.name))
 
     def delete(self, table: str, asked: Callable[[Shape, int], Asked], source: str | None) -> Written:
         """Delete the rows of a condition."""
@@ -245,9 +289,12 @@ class Writer:
             columns = columns_of_rows(shape.name, rows, shape.columns, zone_of(shape))
         if columns == shape.columns:
             return shape
+        return self._catalogue.evolve(shape, columns, self._holding(shape.name))
+
+    def _holding(self, table: str) -> Any:
+        """The step's transaction, if it has written to the table and so stands in the way of others who change it."""
         joined = self.joined()
-        joined = joined if joined is not None and shape.name in joined.marks else None
-        return self._catalogue.evolve(shape, columns, joined)
+        return joined if joined is not None and table in joined.marks else None
 
     # --- a lot of rows -----------------------------------------------------------------------------------
 
@@ -387,6 +434,10 @@ def _transaction_of(info: StepInfo) -> Any:
         if info.joined is None:
             info.joined = JoinedTransaction(info.home)
         return info.joined
+
+
+def _of(table: str, error: BadRowsError) -> BadRowsError:
+    return BadRowsError(f"table {table!r}: {error}", error.rows, error.count)
 
 
 def _keyed(shape: Shape, insert: bool) -> bool:
