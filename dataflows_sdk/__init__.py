@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows_sdk import errors as errors
+    from dataflows_sdk.archive import open_archive as open_archive
     from dataflows_sdk.context import Context as Context
     from dataflows_sdk.context import connect as connect
     from dataflows_sdk.core.codec_types import register_type as register_type
@@ -165,6 +166,7 @@ _WHERE = {
     "on_schedule": "flow.sources",
     "on_service": "flow.sources",
     "on_webhook": "flow.sources",
+    "open_archive": "archive",
     "ref": "flow.inputs",
     "register_type": "core.codec_types:register_type",
     "source": "warehouse.sources.registry",
@@ -230,6 +232,7 @@ __all__ = [
     "on_schedule",
     "on_service",
     "on_webhook",
+    "open_archive",
     "ref",
     "register_type",
     "source",

@@ -61,6 +61,9 @@ What a user may catch::
     │   ├── SyncCursorError              a cursor that does not move, goes backwards or in a circle (NonRetryableError)
     │   ├── SyncDeleteError              rows that a full sync did not find are not deleted (NonRetryableError)
     │   └── SourceNotFoundError          the source of a sync is not to be had in this process (NonRetryableError)
+
+
+    ├── ArchiveError                     a file that is no archive, or of a newer format; one that cannot be written
     ├── JoinError                        a join of a flow that can no longer hold
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
     ├── StepTimeoutError                 an attempt of a step took longer than its timeout
@@ -414,6 +417,10 @@ class QueryError(DataflowsError):
 
 class SyncError(DataflowsError):
     """A sync cannot go on."""
+
+
+class ArchiveError(DataflowsError):
+    """Not an archive that can be read, or one that cannot be written."""
 
 
 class MissingExtraError(DataflowsError, ImportError):
