@@ -191,15 +191,20 @@ class Writer:
             texts = rows[0]
             text = self._text_of_one(shape, texts.columns, insert=insert)
             parameters = [*self.origin(source or shape.source).parameters(table), *texts.rows[0]]
-            with self.transaction(table) as connection:
-                found = Database.execute(connection, text, parameters, prepare=True)
-                if not found:
-                    raise _Again
-                inserted, *values = found[0]
-                found_row = dict(zip(statements.columns_of(shape), values, strict=True))
-                if inserted and (moved := self._in_order(connection, shape, found_row["_write"])):
-                    found_row["_synced_at"] = moved[0][0]
-            return Row(table, found_row)
+            joined = self.joined()
+            found = None if joined is None else joined.first(text, parameters)
+            if found is None:
+                with self.transaction(table) as connection:
+                    found = Database.execute(connection, text, parameters, prepare=True)
+                    if found and found[0][0] and joined is None:
+                        self._in_order(connection, shape, found[0][-1])
+            if not found:
+                raise _Again
+            if joined is not None:
+                joined.marks.add(table)
+                if found[0][0] and shape.key:
+                    joined.later(statements.in_order(shape), [found[0][-1]])
+            return Row(table, dict(zip(statements.columns_of(shape), found[0][1:], strict=True)))
 
         return self.attempts(table, work)
 
