@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -196,7 +196,9 @@ class Writer:
             if found is None:
                 with self.transaction(table) as connection:
                     found = Database.execute(connection, text, parameters, prepare=True)
-                    if found and found[0][0] and joined is None:
+                    if not found:
+                        raise _Again
+                    if found[0][0] and joined is None:
                         self._in_order(connection, shape, found[0][-1])
             if not found:
                 raise _Again
@@ -399,11 +401,18 @@ class Writer:
             return self._load(connection, shape, columns, csv(True), origin)
         Database.execute(connection, statements.stage(columns))
         Database.copy_in(connection, statements.stage_copy(columns), csv(False))
+        if insert:
+            incoming = statements.Incoming("staged", tuple(columns))
+            written = self._write(connection, shape, incoming, origin, [], insert=True)
+            Database.execute(connection, statements.fixed("unstage_rows"))
+            return written
+        Database.execute(connection, statements.fixed("stage_room"))
+        Database.execute(connection, statements.stage_new(shape, columns))
         Database.execute(connection, statements.fixed("stage_known"))
-        incoming = statements.Incoming("staged", tuple(columns))
-        written = self._write(connection, shape, incoming, origin, [], insert=insert)
+        incoming = statements.Incoming("changed", tuple(columns))
+        written = self._write(connection, shape, incoming, origin, [], insert=False)
         Database.execute(connection, statements.fixed("unstage"))
-        return written
+        return replace(written, unchanged=count - written.inserted - written.updated)
 
     def _write(
         self,
@@ -416,7 +425,7 @@ class Writer:
         insert: bool,
     ) -> Written:
         parameters = [*origin.parameters(shape.name), *values]
-        prepare = incoming.kind != "staged"
+        prepare = incoming.kind == "lists"
         if insert:
             text = statements.insert(shape, incoming, row=False)
             ((inserted, write),) = Database.execute(connection, text, parameters, prepare=prepare)
