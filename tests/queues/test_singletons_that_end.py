@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 from typing import Any
+
+import pytest
 
 import dataflows_sdk as df
 
 from ..conftest import MakeContext
 
 
-def test_a_place_that_is_free_again_is_taken(make_ctx: MakeContext) -> None:
+def test_a_place_that_is_free_again_is_taken(make_ctx: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = make_ctx()
 
-    @df.workflow("short")
-    def short(event: Any, step: Any) -> int:
-        return 1
+    @df.workflow("holds")
+    def holds(event: Any, step: Any) -> Any:
+        return step.wait_for_event("go") if event.payload else "at once"
 
-    def start(number: int) -> list[str]:
-        return [ctx.start(short, {}, key="k", singleton=True).id for _ in range(60)]
+    first = ctx.start(holds, 1, singleton=True)
+    reader = ctx._engine.reader
+    holder = reader.holder
 
-    with ThreadPoolExecutor(6) as pool:
-        started = {run for runs in pool.map(start, range(6)) for run in runs}
-    assert len(started) > 6  # most found their place free again at some time
-    assert all(ctx.get(run).result(timeout=20) == 1 for run in started)
+    async def late(*arguments: Any) -> Any:
+        """Looks only when the run in the way is over."""
+        await asyncio.to_thread(first.send_event, "go", 7)
+        while await reader.status(first._id) in ("running", "waiting", "queued"):
+            await asyncio.sleep(0.005)
+        return await holder(*arguments)
+
+    monkeypatch.setattr(reader, "holder", late)
+    second = ctx.start(holds, 0, singleton=True)
+    assert second.id != first.id
+    assert second.result(timeout=20) == "at once"
