@@ -26,6 +26,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     warehouse     DuckDB over what PostgreSQL holds
     worker        claims, heartbeats, retention
     telemetry     what OpenTelemetry is told (with logs)
+    syncing       rows of other systems into the warehouse, as durable runs
     flows, firing flows that are saved with their versions, and their triggers at work (with approvals, lookout)
     publishing    workflows of a notebook for workers, as signed text
     runs, context what users hold in their hands (with arguments, past, signals)
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows_sdk import errors as errors
+    from dataflows_sdk.archive import open_archive as open_archive
     from dataflows_sdk.context import Context as Context
     from dataflows_sdk.context import connect as connect
     from dataflows_sdk.core.codec_types import register_type as register_type
@@ -99,7 +101,14 @@ if TYPE_CHECKING:
     from dataflows_sdk.publishing.module import export_module as export_module
     from dataflows_sdk.runs import Run as Run
     from dataflows_sdk.runs import Runs as Runs
+    from dataflows_sdk.syncing.report import SyncReport as SyncReport
+    from dataflows_sdk.syncing.report import SyncState as SyncState
     from dataflows_sdk.telemetry import Telemetry as Telemetry
+    from dataflows_sdk.warehouse.sources.files import FileSource as FileSource
+    from dataflows_sdk.warehouse.sources.json_api import JsonApi as JsonApi
+    from dataflows_sdk.warehouse.sources.page import Page as Page
+    from dataflows_sdk.warehouse.sources.registry import source as source
+    from dataflows_sdk.warehouse.sources.sql import SqlSource as SqlSource
 
 _WHERE = {
     "Batch": "options",
@@ -112,12 +121,15 @@ _WHERE = {
     "ContextFilter": "logs",
     "DataflowsError": "errors",
     "Event": "engine.definitions",
+    "FileSource": "warehouse.sources.files",
     "Flow": "flow.builder",
     "FlowSpec": "flow.model",
+    "JsonApi": "warehouse.sources.json_api",
     "JsonFormatter": "logs",
     "NODE_TYPES": "nodes.standard",
     "NO_RETRY": "core.retry",
     "NonRetryableError": "errors",
+    "Page": "warehouse.sources.page",
     "REDACTOR": "core.redact",
     "Redactor": "core.redact",
     "Replay": "engine.replay",
@@ -129,9 +141,12 @@ _WHERE = {
     "Secret": "core.redact",
     "Service": "flow.sources",
     "Services": "nodes.services",
+    "SqlSource": "warehouse.sources.sql",
     "Step": "engine.step",
     "StepInfo": "core.current",
     "StepView": "engine.timeline",
+    "SyncReport": "syncing.report",
+    "SyncState": "syncing.report",
     "SyncStep": "engine.step",
     "Telemetry": "telemetry",
     "Timeline": "engine.timeline",
@@ -153,8 +168,10 @@ _WHERE = {
     "on_schedule": "flow.sources",
     "on_service": "flow.sources",
     "on_webhook": "flow.sources",
+    "open_archive": "archive",
     "ref": "flow.inputs",
     "register_type": "core.codec_types:register_type",
+    "source": "warehouse.sources.registry",
     "value": "flow.inputs",
     "workflow": "engine.definitions",
 }
@@ -172,10 +189,13 @@ __all__ = [
     "DataflowsError",
     "Debounce",
     "Event",
+    "FileSource",
     "Flow",
     "FlowSpec",
+    "JsonApi",
     "JsonFormatter",
     "NonRetryableError",
+    "Page",
     "Redactor",
     "Replay",
     "Retention",
@@ -186,10 +206,13 @@ __all__ = [
     "Secret",
     "Service",
     "Services",
+    "SqlSource",
     "StartOptions",
     "Step",
     "StepInfo",
     "StepView",
+    "SyncReport",
+    "SyncState",
     "SyncStep",
     "Telemetry",
     "Timeline",
@@ -212,8 +235,10 @@ __all__ = [
     "on_schedule",
     "on_service",
     "on_webhook",
+    "open_archive",
     "ref",
     "register_type",
+    "source",
     "value",
     "workflow",
 ]

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -40,7 +40,9 @@ from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
 from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
+from dataflows_sdk.syncing.work import SYNC
 from dataflows_sdk.telemetry import Telemetry, observing
+from dataflows_sdk.warehouse.sources.registry import any_declared
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Keeper
 from dataflows_sdk.workers import Works
@@ -189,6 +191,8 @@ class Context(Starts, Works, Desks, Signals):
             system.sync(*database.prepare(vector=vector))
             self._catalog = Catalog(CATALOG)
             self._catalog.add_own(JOB)
+            self._catalog.add_own(SYNC)
+            self._catalog.take_own(any_declared)
             self._redactor = redactor if redactor is not None else REDACTOR
             self._types = TYPES
             virtual = getattr(clock, "virtual", False)
@@ -379,34 +383,105 @@ class Context(Starts, Works, Desks, Signals):
 
     # --- SQL ---------------------------------------------------------------------------------------------
 
-    def sql(self, query: str, *parameters: Any) -> Answer:
+    def sql(
+        self,
+        query: str,
+        *parameters: Any,
+        as_of: Instant | Duration | Run | None = None,
+        timeout: Duration | None = None,
+        reload: bool = False,
+    ) -> Answer:
         """Ask DuckDB, in process: ``ctx.sql("select status, count(*) from runs group by 1").df()``.
 
-        Tables are ``runs``, ``steps`` and ``events`` (as the views of the same names in PostgreSQL, up to date at every
-        call), DataFrames, Arrow tables and relations in the caller's variables, files (``'orders.csv'``), and what
+        Tables are ``runs``, ``steps`` and ``events`` (as the views of the same names in PostgreSQL), the tables of the
+        warehouse and their histories (``tasks``, ``tasks_history``, also as ``warehouse.tasks``), all up to date at
+        every call; DataFrames, Arrow tables and relations in the caller's variables, files (``'orders.csv'``), and what
         earlier calls created. A column called ``at`` is written ``"at"`` or ``events.at``.
 
         Args:
             query: DuckDB's SQL.
             parameters: for ``?`` in order, or one mapping for ``$name``.
+            as_of: the tables of the warehouse as they were at an instant, so long ago (``"2d"``), or when a run ended.
+            timeout: how long a statement may take; without it Ctrl-C ends one.
+            reload: read the tables of the warehouse that it names as a whole: somebody changed a large one by hand.
 
         Returns:
-            The answer as of now: a DuckDB relation with ``.df()``, ``.arrow()``, ``.pl()``, ``.fetchone()``,
-            ``.fetchall()``, ``.show()``.
+            The answer: a DuckDB relation with ``.df()``, ``.arrow()``, ``.pl()``, ``.fetchone()``, ``.fetchall()``,
+            ``.dicts()``, ``.show()``.
 
         Raises:
-            QueryError: DuckDB cannot answer it.
-            StoreUnavailableError: the journal cannot be read.
+            QueryError: DuckDB cannot answer it, it took too long, or *as_of* lies in the future.
+            StoreUnavailableError: the database cannot be read.
         """
-        from dataflows_sdk.warehouse.lens import Lens, caller_frames
+        from dataflows_sdk.warehouse.lens import caller_frames
+
+        return self._sql(query, parameters, caller_frames(2), as_of, timeout, reload=reload)
+
+    def _sql(
+        self,
+        query: str,
+        parameters: Sequence[Any],
+        scopes: Sequence[Mapping[str, Any]],
+        as_of: Instant | Duration | Run | None = None,
+        timeout: Duration | None = None,
+        *,
+        reload: bool = False,
+    ) -> Answer:
+        """`sql`, with the variables of *scopes*: for those who ask on somebody's behalf."""
+        moment = _moment(as_of, self._engine.clock.now())
+        seconds = None if timeout is None else parse_duration(timeout).total_seconds()
+        return self._open_lens().sql(query, parameters, scopes, as_of=moment, timeout=seconds, anew=reload)
+
+    def _open_lens(self) -> Lens:
+        from dataflows_sdk.warehouse.lens import Lens
 
         with self._lens_lock:
             if self._closed:
                 raise QueryError("the context is closed; connect() makes a new one")
             if self._lens is None:
-                self._lens = Lens(self._database)
-            lens = self._lens
-        return lens.sql(query, parameters, caller_frames(2))
+                self._lens = Lens(self._database, now=self._engine.clock.now)
+            return self._lens
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        tables: Sequence[str] | None = None,
+        runs: Iterable[Run | str | UUID] | None = None,
+        replace: bool = False,
+        progress: Callable[[str, int, int | None], None] | None = None,
+    ) -> Path:
+        """Write an archive: runs with their steps and events, tables with their histories, as of one moment.
+
+        `open_archive` reads it without any PostgreSQL; so does DuckDB itself. It is written beside *path* and renamed
+        when it is whole. What the journal has masked is masked there too; connections and keys are never in it.
+
+        Args:
+            path: of a file (``.duckdb``, ``.db``), or of a folder: it ends in ``/``.
+            format: ``"duckdb"`` for a file, ``"parquet"`` for a folder; by default as the path says.
+            tables: names of tables in the warehouse; None for all, ``[]`` for none.
+            runs: runs or ids; None for all, ``[]`` for none.
+            replace: put it in the place of an archive that is there.
+            progress: hears what is done, how much of it, and how much there is (None where nobody knows).
+
+        Returns:
+            the path.
+
+        Raises:
+            ArchiveError: something is there already, or it cannot be written.
+            TableNotFoundError: one of *tables* is not there.
+            RunNotFoundError: one of *runs* is not there.
+            DefinitionError: another format.
+        """
+        from dataflows_sdk.archive import archive_form
+        from dataflows_sdk.warehouse.export import Exporter
+
+        form = archive_form(os.fspath(path), format)
+        wanted = None if runs is None else [run.id if isinstance(run, Run) else self.get(run).id for run in runs]
+        exporter = Exporter(self._database, progress)
+        exporter.write(Path(path), form, tables, wanted, replace=replace)
+        return Path(path)
 
     @property
     def url(self) -> str:
@@ -460,6 +535,15 @@ class Context(Starts, Works, Desks, Signals):
     def __repr__(self) -> str:
         where = str(self._server.data_dir.parent) if self._server is not None else repr(self._database)
         return f"<dataflows context on {where}{' (closed)' if self._closed else ''}>"
+
+
+def _moment(as_of: Instant | Duration | Run | None, now: datetime) -> datetime | None:
+    if not isinstance(as_of, Run):
+        return None if as_of is None else moment_or_ago(as_of, now)
+    ended: datetime | None = as_of.refresh().finished_at
+    if ended is None:
+        raise QueryError(f"as_of a run is when it ended, and run {as_of.id} is {as_of.status}; give a time instead")
+    return ended
 
 
 def _close(

@@ -5,14 +5,21 @@ from __future__ import annotations
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from dataflows_sdk.arguments import moment_or_ago
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dataflows_sdk.approvals import Approvals
     from dataflows_sdk.bulk import Bulk
+    from dataflows_sdk.connections.clients import ServiceClient, ServiceClients
+    from dataflows_sdk.connections.desk import Connections
+    from dataflows_sdk.connections.schemes import AuthType
     from dataflows_sdk.context import Context
+    from dataflows_sdk.core.redact import Secret
     from dataflows_sdk.doctor import Diagnosis
     from dataflows_sdk.engine.catalog import Catalog
     from dataflows_sdk.engine.definitions import Workflow
@@ -28,8 +35,10 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.notify import Subscription
     from dataflows_sdk.publishing.desk import Published, Publishing
     from dataflows_sdk.queues import Queues
+    from dataflows_sdk.syncing.desk import ContextWarehouse
+    from dataflows_sdk.vault.desk import Vault
     from dataflows_sdk.warehouse.acting import Records
-    from dataflows_sdk.warehouse.desk import Names, Warehouse
+    from dataflows_sdk.warehouse.desk import Names
     from dataflows_sdk.warehouse.waits import RowWaits
 
 
@@ -103,7 +112,7 @@ class Desks:
 
         whole = self._whole
         own = self._catalog.names() if whole._works else None
-        return diagnose(whole._database, here=own, retention=whole._retention.shown)
+        return diagnose(whole._database, here=own, retention=whole._retention.shown, directory=self._directory)
 
     @cached_property
     def messages(self) -> Messages:
@@ -148,20 +157,97 @@ class Desks:
 
         return KeyValues(self._whole)
 
+    # --- connected services ------------------------------------------------------------------------------
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Encrypts what is secret, and replaces keys."""
+        from dataflows_sdk.vault.desk import Vault
+
+        vault = Vault(self._whole._database, self._directory, self._whole._redactor)
+        self._engine.values.keep_out = vault.keep_out
+        return vault
+
+    @property
+    def _directory(self) -> Path | None:
+        """Of the embedded database, where there is one."""
+        server = self._whole._server
+        return server.data_dir.parent if server is not None else None
+
+    @cached_property
+    def service_clients(self) -> ServiceClients:
+        """External systems, and how this installation is known there; made by `service_client`."""
+        from dataflows_sdk.connections.clients import ServiceClients
+
+        return ServiceClients(self._whole)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The access of users and accounts to external systems."""
+        from dataflows_sdk.connections.desk import Connections
+
+        return Connections(self._whole)
+
+    def service_client(
+        self,
+        name: str,
+        *,
+        auth: AuthType | None = None,
+        provider: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | Secret | None = None,
+        scopes: Iterable[str] | None = None,
+        base_url: str | None = None,
+        security_schema: Mapping[str, Any] | None = None,
+        authorization_url: str | None = None,
+        token_url: str | None = None,
+        refresh_url: str | None = None,
+        token_auth: str | None = None,
+        user_info_url: str | None = None,
+    ) -> ServiceClient:
+        """The service client of a name, made or changed.
+
+        What is not given stays as it is; the same again changes nothing.
+
+        Args:
+            auth: ``"oauth2"``, ``"api_key"`` or ``"basic"``; needed for a new one, unless *security_schema* says it.
+            provider: whose system it is; the name by default.
+            client_id, client_secret: how this installation is known there. The secret is encrypted.
+            scopes: what connections may do if nothing else is said of them.
+            base_url: where the API begins. Secrets of connections go to this server only.
+            security_schema: a security scheme as OpenAPI describes one; by default that of a bearer token.
+            authorization_url, token_url, refresh_url: of an OAuth flow, where no scheme has them.
+            token_auth: how the client secret goes to *token_url*: in a header, ``"basic"``, as is usual, or in the
+                ``"body"``.
+            user_info_url: where the profile of the user is.
+
+        Raises:
+            DefinitionError: something does not fit, or *auth* is another one than that of existing connections.
+            EncryptionKeyError: there is no key to encrypt the secret with.
+        """
+        extras = {
+            "authorizationUrl": authorization_url, "tokenUrl": token_url, "refreshUrl": refresh_url,
+            "x-token-auth": token_auth, "x-user-info-url": user_info_url,
+        }  # fmt: skip
+        return self.service_clients.put(
+            name, auth, provider, client_id, client_secret, scopes, base_url, security_schema, extras
+        )
+
     # --- the warehouse -----------------------------------------------------------------------------------
 
     @cached_property
-    def warehouse(self) -> Warehouse:
+    def warehouse(self) -> ContextWarehouse:
         """Tables that keep every version of every row, and know which run wrote it."""
-        from dataflows_sdk.warehouse.desk import Warehouse
+        from dataflows_sdk.syncing.desk import ContextWarehouse
 
-        engine = self._engine
+        engine, server = self._engine, self._whole._server
         clock = engine.clock
-        made = Warehouse(
-            self._whole._database,
+        made = ContextWarehouse(
+            self._whole,
             now=clock.now if getattr(clock, "virtual", False) else lambda: None,
             on_loop=engine.on_loop,
             ago=lambda moment: moment_or_ago(moment, clock.now()),
+            address=None if server is None else lambda: server.tcp_url,
         )
         made._writer.wrote = lambda table: engine.on_rows((table,))
         return made

@@ -14,9 +14,11 @@ What a user may catch::
     │   ├── InvalidScheduleError         cron "61 * * * *", the zone "Mars/Base", an interval below a second
     │   ├── InvalidInputSchemaError      the JSON Schema of an input that is none; `.problems` lists every fault
     │   └── ShapeError                   a table of the warehouse that cannot look so, or not change so
-    ├── WarehouseError                   tables of the warehouse
+    ├── WarehouseError                   tables and views of the warehouse
+    │   ├── ViewNotFoundError            no view of that name, or no version of that number
     │   ├── TableNotFoundError           no table of that name; the message names those there are
-    │   └── BadRowsError                 rows that do not fit their table; nothing was written; `.rows`, `.count`
+    │   ├── BadRowsError                 rows that do not fit their table; nothing was written; `.rows`, `.count`
+    │   └── UnreadableSourceError        a file, DataFrame or Arrow table that cannot be read as rows
     ├── StoreError                       the database
     │   ├── StoreUnavailableError        nobody answers there (yet)
     │   ├── StoreVersionError            PostgreSQL too old
@@ -37,6 +39,9 @@ What a user may catch::
     ├── RunFinishedError                 the run is over: it takes no event and no cancel
     ├── WorkflowNotFoundError            the database names a workflow that this process does not have
     ├── SigningKeyError                  no key to sign or verify published code with, or one that is no good
+    ├── EncryptionKeyError               no key to encrypt secrets with, or one that is no good
+    ├── ServiceClientNotFoundError       no service client of that name
+    ├── ConnectionNotFoundError          no connection of that id
     ├── PublishedCodeError               published code that is not accepted here; `.workflow` says which
     ├── FlowNotFoundError                no saved flow, or no version of it, of that name or number
     ├── FlowNotActiveError               a saved flow that is not active takes no runs
@@ -52,6 +57,13 @@ What a user may catch::
     ├── StepCollisionError               two live steps with one name in one scope
     ├── NonDeterminismError              the code asks for another step than the one recorded; `.recorded`, `.asked`
     ├── QueryError                       `ctx.sql` cannot answer: the message names the tables that exist
+    ├── SyncError                        a sync cannot go on; what it stored is kept, the next one goes on from there
+    │   ├── SyncCursorError              a cursor that does not move, goes backwards or in a circle (NonRetryableError)
+    │   ├── SyncDeleteError              rows that a full sync did not find are not deleted (NonRetryableError)
+    │   └── SourceNotFoundError          the source of a sync is not to be had in this process (NonRetryableError)
+
+
+    ├── ArchiveError                     a file that is no archive, or of a newer format; one that cannot be written
     ├── JoinError                        a join of a flow that can no longer hold
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
     ├── StepTimeoutError                 an attempt of a step took longer than its timeout
@@ -74,6 +86,9 @@ What a step may raise to steer its own retries::
     ├── SnippetError                     a snippet cannot be read, threw, took too much memory; `.kind`, `.line`
     ├── NodeUnavailableError             a node type that needs a part which this process does not have
     ├── EgressDeniedError                an address that flows may not call; `.code`, `.url`
+    ├── DecryptionError                  a secret that no key opens, or that was changed; `.table`, `.row`, `.column`
+    ├── MissingScopeError                a connection may not do what a call needs; `.missing`
+    ├── ConnectionAuthError              a connection whose access ended, or a token that goes elsewhere; `.connection`
     ├── UnexpectedStatusError            also an HttpStatusError: no error, but not the status that was expected
     └── MailRefusedError                 also a MailError: the server will never take this message
     RetryAfter                           try again, but not before so many seconds
@@ -90,7 +105,7 @@ The docstring of a class is its message where none is given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -348,29 +363,64 @@ class ShapeError(DefinitionError):
 
 
 class WarehouseError(DataflowsError):
-    """A table of the warehouse cannot do this."""
+    """A table or view of the warehouse cannot do this."""
 
 
 class TableNotFoundError(WarehouseError):
     """There is no table of this name in the warehouse."""
 
 
+class BadRow(NamedTuple):
+    """Why a row does not fit.
+
+    Attributes:
+        position: which row it is; the first one is 0.
+        column: the column that does not fit; None where it is the row as a whole.
+        value: what is there, shortened.
+        reason: what is wrong with it.
+    """
+
+    position: int
+    column: str | None
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.position}" + (f", {self.column!r}" if self.column is not None else "") + f": {self.reason}"
+
+
+class ViewNotFoundError(WarehouseError):
+    """There is no such view in the warehouse."""
+
+
 class BadRowsError(WarehouseError):
     """Rows do not fit their table; nothing was written.
 
     Attributes:
-        rows: the first of them: position from 0 on, column (None for the whole row), the value shortened, the reason.
+        rows: the first of them, with what is wrong.
         count: how many there are.
     """
 
-    def __init__(self, message: str, rows: Sequence[tuple[int, str | None, str, str]], count: int) -> None:
+    def __init__(self, message: str, rows: Sequence[BadRow], count: int) -> None:
         super().__init__(message)
         self.rows = tuple(rows)
         self.count = count
 
 
+class UnreadableSourceError(WarehouseError):
+    """A file, DataFrame or Arrow table cannot be read as rows."""
+
+
 class QueryError(DataflowsError):
     """DuckDB cannot answer this query."""
+
+
+class SyncError(DataflowsError):
+    """A sync cannot go on."""
+
+
+class ArchiveError(DataflowsError):
+    """Not an archive that can be read, or one that cannot be written."""
 
 
 class MissingExtraError(DataflowsError, ImportError):
@@ -382,6 +432,18 @@ class MissingExtraError(DataflowsError, ImportError):
 
 class SigningKeyError(DataflowsError):
     """There is no key to sign or verify published code with, or it is no good."""
+
+
+class EncryptionKeyError(DataflowsError):
+    """There is no key to encrypt secrets with, or it is no good."""
+
+
+class ServiceClientNotFoundError(DataflowsError):
+    """There is no such service client."""
+
+
+class ConnectionNotFoundError(DataflowsError):
+    """There is no such connection."""
 
 
 class PublishedCodeError(DataflowsError):
@@ -464,6 +526,18 @@ class NonRetryableError(DataflowsError):
     """The step that raises it must not be tried again."""
 
 
+class SyncCursorError(SyncError, NonRetryableError):
+    """The cursor of a sync does not move forwards."""
+
+
+class SyncDeleteError(SyncError, NonRetryableError):
+    """Rows that a full sync did not find are not deleted."""
+
+
+class SourceNotFoundError(SyncError, NonRetryableError):
+    """The source of a sync is not to be had in this process."""
+
+
 class NodeUnavailableError(NonRetryableError):
     """The node needs a part of the library that this process does not have."""
 
@@ -478,6 +552,34 @@ class EgressDeniedError(NonRetryableError):
         self.code = code
         #: what was to be called, without a password
         self.url = url
+
+
+class DecryptionError(NonRetryableError):
+    """A secret cannot be decrypted."""
+
+    def __init__(self, message: str | None = None, table: str = "", row: str = "", column: str = "") -> None:
+        super().__init__(message)
+        self.table = table
+        self.row = row
+        self.column = column
+
+
+class MissingScopeError(NonRetryableError):
+    """The connection lacks scopes that the call needs."""
+
+    def __init__(self, message: str | None = None, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        #: the scopes, in the order in which they were asked for
+        self.missing = list(missing)
+
+
+class ConnectionAuthError(NonRetryableError):
+    """A connection gives no access."""
+
+    def __init__(self, message: str | None = None, connection: str = "") -> None:
+        super().__init__(message)
+        #: its id
+        self.connection = connection
 
 
 class HttpStatusError(DataflowsError):

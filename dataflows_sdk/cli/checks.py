@@ -134,7 +134,8 @@ def _examine_database(place: Place, known: set[str] | None) -> Iterator[Finding]
             yield _vector(database)
             schema, usable = _schema(database)
             yield schema
-            yield from diagnose(database, known=known, with_journal=usable)
+            directory = server.data_dir.parent if server is not None else None
+            yield from diagnose(database, known=known, with_journal=usable, directory=directory)
         finally:
             database.close()
     finally:

@@ -16,6 +16,7 @@ import click
 from dataflows_sdk.cli.bulk import cancel, resume, retry
 from dataflows_sdk.cli.demo import demo
 from dataflows_sdk.cli.doctor import doctor
+from dataflows_sdk.cli.export import export
 from dataflows_sdk.cli.key import key
 from dataflows_sdk.cli.run import run
 from dataflows_sdk.cli.runs import runs
@@ -90,7 +91,7 @@ def cli(log_json: bool) -> None:
         configure_logging(json=True)
 
 
-for _command in (demo, run, worker, runs, show, tail, cancel, resume, retry, doctor, key):
+for _command in (demo, run, worker, runs, show, tail, cancel, resume, retry, export, doctor, key):
     cli.add_command(_command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.doctor.findings import Finding
@@ -25,12 +26,14 @@ class Patient:
         known: names of the workflows of the modules that somebody named; None without any.
         here: names of the workflows of this process, if it takes on runs.
         retention: what the asking process does: an age in words, ``""`` for none, None where it is not known.
+        directory: of the embedded database, where there is one.
     """
 
     database: Database
     known: frozenset[str] | None = None
     here: frozenset[str] | None = None
     retention: str | None = None
+    directory: Path | None = None
 
     def ask(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement of ``doctor.sql``."""

@@ -28,6 +28,8 @@ class Catalog:
         self._gone: dict[str, Workflow] = {}
         self._listeners: list[Callable[[], None]] = []
         self._own: dict[str, Workflow] = {}
+        #: whether runs of the library's own workflows are taken on where no other workflow is known
+        self._own_anyway: Callable[[], bool] = lambda: False
         self._added = 0
 
     @property
@@ -62,6 +64,18 @@ class Catalog:
     def add_own(self, workflow: Workflow) -> None:
         """A workflow of the library itself: who takes on any runs takes on those of it, and nobody sees it."""
         self._own[workflow.name] = workflow
+
+    def take_own(self, anyway: Callable[[], bool] = lambda: True) -> None:
+        """Take on runs of the library's own workflows although no other workflow is known here, if *anyway* says so.
+
+        A process that started one has to: a run that waits is woken up by whoever takes it on.
+        """
+        self._own_anyway = anyway
+        with self._lock:
+            self._added += 1
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
 
     def remember(self, workflow: Workflow) -> None:
         """Keep an older version, for runs that began with it."""
@@ -113,7 +127,7 @@ class Catalog:
         with self._lock:
             names = set(self._current)
         names |= self._parent.names() if self._parent is not None else set()
-        return names | set(self._own) if names else names
+        return names | set(self._own) if names or self._own_anyway() else names
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call *listener* when a workflow is added here or in the parent."""

@@ -26,12 +26,14 @@ _LONGEST_SECRET = 4_096
 class Values:
     """The codec with what the engine needs around it."""
 
-    __slots__ = ("_scopes", "codec", "redactor")
+    __slots__ = ("_scopes", "codec", "keep_out", "redactor")
 
     def __init__(self, codec: Codec, redactor: Redactor) -> None:
         self.codec = codec
         self.redactor = redactor
         self._scopes: set[Any] = set()
+        #: called with what is about to be stored; raises NotSerializableError for what must not be
+        self.keep_out: Callable[[Encoded, str], None] | None = None
 
     def see(self, fn: Callable[..., Any]) -> None:
         """Classes that the code of *fn* can see may be named by payloads."""
@@ -44,7 +46,10 @@ class Values:
 
     def encode(self, value: Any, where: str) -> Encoded:
         """JSON text and blobs; NotSerializableError names the place in the value."""
-        return self.codec.encode(value, where)
+        encoded = self.codec.encode(value, where)
+        if self.keep_out is not None:
+            self.keep_out(encoded, where)
+        return encoded
 
     def view(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Encoded:
         """Arguments of a call as they are shown: never fails, secrets masked."""

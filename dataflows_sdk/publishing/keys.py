@@ -6,24 +6,17 @@ taking the old one away. A key is never stored in the database and never shown; 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
-import re
-import secrets
-import stat
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from dataflows_sdk.errors import SigningKeyError
+from dataflows_sdk.keyfiles import key_id, make_key_file, new_key, parse_keys, read_key_file
 
 __all__ = ["VARIABLE", "Keyring", "new_key"]
 
 VARIABLE = "DATAFLOWS_KEY"
-#: 32 letters hold 128 bits or more in every alphabet from hex on
-_SHORTEST = 32
-_FEWEST = 8
 _PURPOSE = b"dataflows published 1"
 HOW = (
     "`dataflows key new` prints a new one (or python -c 'import secrets; print(secrets.token_urlsafe(32))'); "
@@ -31,17 +24,12 @@ HOW = (
 )
 
 
-def new_key() -> str:
-    """A new random key of 256 bits."""
-    return secrets.token_urlsafe(32)
-
-
 class _Key:
     __slots__ = ("_signing", "id")
 
     def __init__(self, text: str) -> None:
         secret = text.encode()
-        self.id = hashlib.sha256(b"dataflows key id\0" + secret).hexdigest()[:12]
+        self.id = key_id(text, b"dataflows key id").hex()[:12]
         # a key of its own for this purpose: the same text may sign other things elsewhere
         self._signing = hmac.digest(secret, _PURPOSE, "sha256")
 
@@ -64,19 +52,8 @@ class Keyring:
     """
 
     def __init__(self, given: str | Iterable[str], where: str = "key=") -> None:
-        texts = [given] if isinstance(given, str) else list(given)
-        if not all(isinstance(each, str) for each in texts):
-            raise SigningKeyError(f"{where}: a key is text. {HOW}")
-        words = [word for text in texts for word in re.split(r"[,\s]+", text) if word]
-        if not words:
-            raise SigningKeyError(f"{where} holds no key: {HOW}")
-        for number, word in enumerate(words, 1):
-            if len(word) < _SHORTEST or len(set(word)) < _FEWEST:
-                raise SigningKeyError(
-                    f"{where}: key {number} of {len(words)} is too easy to guess; a key is {_SHORTEST} random "
-                    f"characters or more: {HOW}"
-                )
-        self.secrets = tuple(words)
+        words = parse_keys(given, where, SigningKeyError, HOW)
+        self.secrets = words
         self._keys = tuple(_Key(word) for word in words)
 
     @property
@@ -127,37 +104,9 @@ def find_keyring(given: str | Iterable[str] | None, directory: Path | None, *, m
                 f"this context has no key to verify with: {VARIABLE} is not set, and nothing was published from this "
                 f"directory yet, which would make {file}"
             )
-        _make(file)
-    return Keyring(_read(file), str(file))
-
-
-def _make(file: Path) -> None:
-    """A new key, 0600, whole or not at all; of two processes that make one at the same time one wins."""
-    new = file.with_name(f"key.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
-            out.write(new_key() + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        try:
-            os.link(new, file)
-        except FileExistsError:
-            return
-    except OSError as error:
-        raise SigningKeyError(f"no key can be made at {file} ({error}): {HOW}") from error
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def _read(file: Path) -> str:
-    try:
-        found = file.stat()
-        if sys.platform != "win32" and (found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077):
-            raise SigningKeyError(
-                f"{file} can be read or changed by others than you (owner {found.st_uid}, mode "
-                f"{stat.S_IMODE(found.st_mode):04o}), so that it proves nothing; delete it and publish again, or, if "
-                f"you trust it: chmod 600 {file}"
-            )
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SigningKeyError(f"the key in {file} cannot be read: {error}") from error
+        make_key_file(file, SigningKeyError, HOW)
+    text = read_key_file(
+        file, SigningKeyError,
+        f"it proves nothing; delete it and publish again, or, if you trust it: chmod 600 {file}",
+    )  # fmt: skip
+    return Keyring(text, str(file))

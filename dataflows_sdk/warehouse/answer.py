@@ -64,6 +64,11 @@ class Answer:
                 return
             start, size = start + size, 16_384
 
+    def dicts(self) -> list[dict[str, Any]]:
+        """Every row as a dict by the names of the columns."""
+        columns = self.relation.columns
+        return [dict(zip(columns, row, strict=True)) for row in self.fetchall()]
+
     # --- frames ------------------------------------------------------------------------------------------
 
     def df(self) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Catalogue:
         self._lock = threading.Lock()
         self._known: dict[str, Shape] = {}
         #: called within the transaction around changes of columns: views that stand on the table are made anew
-        self.rebuilding: Callable[[Connection, str], Any] | None = None
+        self.rebuilding: Callable[..., AbstractContextManager[Any]] | None = None
 
     def get(self, name: str) -> Shape:
         """The look of a table.
@@ -141,7 +141,8 @@ class Catalogue:
                 "take another name, or move it away"
             )
         self._check_references(connection, shape, shape.references)
-        shape = replace(shape, version=1)
+        # a table of that name may have been here before, and what it looked like is kept
+        shape = replace(shape, version=self._run(connection, "next_version", shape.name)[0][0])
         for text in statements.create(shape):
             self._execute(connection, shape.name, text)
         self._note(connection, shape, [Change("add", each.name, None, each.type) for each in shape.columns])
@@ -151,26 +152,31 @@ class Catalogue:
         shape = replace(shape, version=before.version + 1)
         shape, steps = self._exact(connection, before, shape, steps)
         self._check_references(connection, shape, {step.column: None for step in steps if step.kind == "reference"})
-        if any(step.kind != "reference" for step in steps):
-            with self._without_views(connection, before, shape):
-                for step in steps:
+        for step in steps:
+            if step.kind == "rename":
+                self._execute(connection, shape.name, *statements.alter(shape, step))
+        rest = [step for step in steps if step.kind != "rename"]
+        if any(step.kind != "reference" for step in rest):
+            wider = any(step.kind == "widen" for step in rest)
+            with self._without_views(connection, before, shape, whole=wider):
+                for step in rest:
                     for text in statements.alter(shape, step):
                         self._execute(connection, shape.name, text)
         else:
-            for step in steps:
+            for step in rest:
                 self._execute(connection, shape.name, *statements.alter(shape, step))
         self._note(connection, shape, steps)
         return shape
 
     @contextmanager
-    def _without_views(self, connection: Connection, before: Shape, after: Shape) -> Iterator[None]:
-        """What stands on the columns is made anew."""
+    def _without_views(self, connection: Connection, before: Shape, after: Shape, *, whole: bool) -> Iterator[None]:
+        """What stands on the history is made anew, and (*whole*) what stands on the columns."""
         if self.rebuilding is None:
             self._execute(connection, before.name, statements.drop_history(before))
             yield
             self._execute(connection, after.name, statements.history_view(after))
             return
-        with self.rebuilding(connection, before.name):
+        with self.rebuilding(connection, before.name, whole=whole):
             self._execute(connection, before.name, statements.drop_history(before))
             yield
             self._execute(connection, after.name, statements.history_view(after))
@@ -224,18 +230,21 @@ class Catalogue:
             return shape
         found = replace(found, version=shape.version + 1)
         log.warning("table %r of the warehouse was changed by hand; it is taken as it is now", name)
-        self._execute(connection, name, statements.drop_history(shape))
         past = statements.past_name(name)
-        for column in found.columns:
-            before = shape.column(column.name)
-            quoted = statements.quoted(column.name)
-            self._execute(connection, name, f"alter table {past} add column if not exists {quoted} {column.postgres}")
-            if before is not None and before.type != column.type:
-                using = f"{quoted}::text::{column.postgres}"
+        with self._without_views(connection, shape, found, whole=False):
+            for column in found.columns:
+                before = shape.column(column.name)
+                quoted = statements.quoted(column.name)
                 self._execute(
-                    connection, name, f"alter table {past} alter column {quoted} type {column.postgres} using {using}"
+                    connection, name, f"alter table {past} add column if not exists {quoted} {column.postgres}"
                 )
-        self._execute(connection, name, statements.history_view(found))
+                if before is not None and before.type != column.type:
+                    using = f"{quoted}::text::{column.postgres}"
+                    self._execute(
+                        connection,
+                        name,
+                        f"alter table {past} alter column {quoted} type {column.postgres} using {using}",
+                    )
         self._note(connection, found, [])
         return found
 

@@ -96,10 +96,7 @@ _TYPMOD = re.compile(r"\([^)]*\)")
 class Column:
     """A column of a table of the warehouse.
 
-    Attributes:
-        name: as the user wrote it.
-        type: a key of `POSTGRES`.
-        nullable: False for those of the key.
+    Its `name` is as the user wrote it, its `type` a key of `POSTGRES`, and `nullable` is False for those of the key.
     """
 
     name: str

@@ -7,9 +7,10 @@ import enum
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, NaiveDatetime, SecretBytes, SecretStr, TypeAdapter
@@ -17,6 +18,10 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerati
 
 from dataflows_sdk.errors import ShapeError
 from dataflows_sdk.warehouse.columns import EXACT_FLOAT, Column, Misfit, join, type_named, type_of_value
+
+if TYPE_CHECKING:
+    from dataflows_sdk.warehouse.frames import Frame
+    from dataflows_sdk.warehouse.shape import Shape
 
 _PLAIN: dict[Any, str] = {
     bool: "bool",
@@ -140,6 +145,25 @@ def columns_of_rows(
         if found[name] == "float":
             found[name] = "decimal"  # a float has not all whole numbers
     return tuple(Column(name, kind or "text") for name, kind in found.items())
+
+
+def columns_of_frame(shape: Shape, frame: Frame) -> tuple[Column, ...]:
+    """The columns of a table and those of a frame: wider where need be, and new ones.
+
+    Raises:
+        ShapeError: a column of the two has no common type.
+    """
+    found = {column.name: column for column in shape.columns}
+    for column in frame.columns:
+        known = found.get(column.name)
+        if known is None:
+            found[column.name] = column
+        elif column.name not in frame.unknown and known.type != column.type:
+            both = join(known.type, column.type)
+            if both is None:
+                raise ShapeError(f"table {shape.name!r}, {column.name!r}: {_unlike(known.type, column.type)}")
+            found[column.name] = replace(known, type=both)
+    return tuple(found.values())
 
 
 def _unlike(one: str, other: str) -> str:

@@ -15,13 +15,17 @@ from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse.catalogue import Catalogue
 from dataflows_sdk.warehouse.columns import Column, shortened
 from dataflows_sdk.warehouse.declare import (
+    columns_of_frame,
     columns_of_model,
     columns_of_rows,
     columns_of_types,
     is_model,
     is_types,
 )
+from dataflows_sdk.warehouse.frames import Frame, is_columnar
 from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
+from dataflows_sdk.warehouse.rebuilding import rebuilding
+from dataflows_sdk.warehouse.reporting import Reporting
 from dataflows_sdk.warehouse.rows import Row, as_mapping
 from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
 from dataflows_sdk.warehouse.table import Table, in_thread
@@ -32,7 +36,7 @@ _BAD = ("refuse", "aside", "coerce")
 _SAMPLE = 10_000
 
 
-class Warehouse:
+class Warehouse(Reporting):
     """The tables of a database. Usable from any thread.
 
     Args:
@@ -40,6 +44,7 @@ class Warehouse:
         now: the moment of a write where time is virtual; None for the database's clock.
         on_loop: whether this is the thread of the engine's loop.
         ago: a moment from what a user gives: an instant, or a duration ago.
+        address: where other programs reach the database; by default as we do.
     """
 
     def __init__(
@@ -48,9 +53,12 @@ class Warehouse:
         now: Callable[[], datetime | None] = lambda: None,
         on_loop: Callable[[], bool] = lambda: False,
         ago: Callable[[Any], datetime] = parse_instant,
+        address: Callable[[], str] | None = None,
     ) -> None:
         self._database = database
+        self._address = address
         self._catalogue = Catalogue(database)
+        self._catalogue.rebuilding = rebuilding
         self._writer = Writer(database, self._catalogue, now, on_loop)
         self._reader = Reader(database, self._catalogue, self._writer)
         self._ago = ago
@@ -77,8 +85,9 @@ class Warehouse:
 
         Args:
             name: of the table.
-            columns: a pydantic model; a dict from names to types (``{"hours": float, "due": "date"}``); rows, from
-                which the columns are taken and which are not written; or None for a table that is there.
+            columns: a pydantic model; a dict from names to types (``{"hours": float, "due": "date"}``); rows, a
+                DataFrame, Arrow or a file, from which the columns are taken and which are not written; or None for a
+                table that is there.
             key: the column, or columns, by which rows are told apart. By default the only column ``*_id`` that refers
                 to no other table, else ``id``; ``()`` for a table into which rows are only inserted.
             references: which columns name rows of other tables: ``{"project_id": "projects"}`` (their `id`) or
@@ -154,6 +163,9 @@ class Warehouse:
             return columns_of_model(name, columns)
         if is_types(columns):
             return columns_of_types(name, columns)
+        if is_columnar(columns):
+            with Frame.open(columns, timezone) as frame:
+                return columns_of_frame(known if known is not None else Shape(name, ()), frame)
         rows = [columns] if isinstance(columns, Mapping | BaseModel) else columns
         if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
             raise DefinitionError(

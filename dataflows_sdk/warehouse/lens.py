@@ -13,10 +13,11 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import uuid4
 
 import duckdb
@@ -25,31 +26,69 @@ from dataflows_sdk.errors import QueryError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.answer import Answer
 from dataflows_sdk.warehouse.callers import Scopes, Variables, caller_frames
-from dataflows_sdk.warehouse.mentions import OWN, Mentions, mentions, words
+from dataflows_sdk.warehouse.deadline import interruptible
+from dataflows_sdk.warehouse.mentions import OWN, PAST, WAREHOUSE, Mentions, mentions, words
 from dataflows_sdk.warehouse.mirror import TABLES, Mirrors
+from dataflows_sdk.warehouse.table_mirror import folded
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Database
 
+T = TypeVar("T")
+
 __all__ = ["Lens", "caller_frames"]
 
 _OTHER_DATABASE = re.compile(r'write to database "((?:[^"]|"")+)"')
+#: clocks differ: as_of may lie so far ahead of the database's
+_SLACK = timedelta(minutes=1)
 _SIZE = re.compile(r"([\d.]+) ?([KMGTP]?i?B|bytes)")
 #: statements that DuckDB does not run in a transaction, or that have nothing to do with one
 _BARE = frozenset({"VACUUM", "CHECKPOINT", "LOAD", "ATTACH", "DETACH", "SET", "VARIABLE_SET", "PRAGMA"})
+
+#: statements that change rows or tables that are there
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "MERGE_INTO"})
+
+
+class Tables(Protocol):
+    """What a lens looks at: tables in the databases ``dataflows`` and ``dataflows_past`` of its DuckDB."""
+
+    def refresh(
+        self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False, anew: bool = False
+    ) -> set[str]:
+        """Bring up to date what a query reads; gives those of *others* that are tables."""
+        ...
+
+    def newest(self) -> datetime:
+        """Until when the tables can know."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+#: makes tables on a connection of a lens
+Source = Callable[[duckdb.DuckDBPyConnection], Tables]
 
 
 class Lens:
     """DuckDB for one context. Thread-safe.
 
     Args:
-        database: where the journal is.
+        source: what gives the tables: the database, or an archive of one.
         memory_limit: for example ``"4GB"``; beyond it DuckDB moves data to a temporary directory. By default half of
             what DuckDB would take, which is 40% of the machine's memory.
+        now: a clock, where time is virtual.
     """
 
-    def __init__(self, database: Database, memory_limit: str | None = None) -> None:
+    def __init__(
+        self,
+        source: Database | Source,
+        memory_limit: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         directory = Path(tempfile.mkdtemp(prefix="dataflows-lens-"))  # nobody else may look in
+        self._now = now
         self._directory = directory
         self._finalizer = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         self._root = duckdb.connect(
@@ -62,39 +101,55 @@ class Lens:
         self._closed = False
         #: what users made, by lower-case name: the definition of a view or macro, or None
         self._objects: dict[str, str | None] = {}
-        self._mirrors = Mirrors(database, self._root.cursor(), directory)
+        cursor = self._root.cursor()
+        self._mirrors: Tables = source(cursor) if callable(source) else Mirrors(source, cursor, directory)
 
-    def sql(self, query: str, parameters: Sequence[Any], scopes: Scopes) -> Answer:
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any],
+        scopes: Scopes,
+        *,
+        as_of: datetime | None = None,
+        timeout: float | None = None,
+        anew: bool = False,
+    ) -> Answer:
         """Run a query (or several statements, and give the last one's answer).
 
         Args:
-            query: DuckDB's SQL. Tables: ``runs``, ``steps``, ``events`` (also as ``dataflows.runs``), what earlier
-                queries created, DataFrames, Arrow tables and relations of *scopes*, and files: ``'orders.csv'``.
+            query: DuckDB's SQL. Tables: ``runs``, ``steps``, ``events`` (also as ``dataflows.runs``), those of the
+                warehouse and their histories (also as ``warehouse.tasks``), what earlier queries created, DataFrames,
+                Arrow tables and relations of *scopes*, and files: ``'orders.csv'``.
             parameters: for ``?`` and ``$1`` in order, or one mapping for ``$name``.
             scopes: where variables are looked up, nearest first; see `caller_frames`.
+            as_of: the tables of the warehouse as they were then; None is now.
+            timeout: seconds after which each statement is interrupted.
+            anew: read the tables of the warehouse as a whole, because somebody changed large ones by hand.
 
         Returns:
-            The answer as of now: a DuckDB relation.
+            The answer: a DuckDB relation.
 
         Raises:
-            QueryError: DuckDB cannot answer it.
-            StoreError: the journal cannot be read.
+            QueryError: DuckDB cannot answer it, it took too long, or *as_of* lies in the future.
+            StoreError: the database cannot be read.
         """
         if not isinstance(query, str) or not query.strip():
             raise QueryError(f"a query is SQL text such as 'from runs', not {query!r}")
-        connection = self._cursor()
+        if as_of is not None and as_of > self._now():
+            self._has_been(as_of)
+        connection = self._cursor(as_of)
         try:
             statements = connection.extract_statements(query)
         except duckdb.Error as error:
-            raise self._explained(error, query, None) from error
+            raise self._explained(error, query, None, ()) from error
         if not statements:
             raise QueryError("there is only a comment in this query")
         if len(statements) > 1 and parameters:
             raise QueryError("parameters belong to one statement; write several statements as several calls of sql()")
         answer: duckdb.DuckDBPyRelation | None = None
         for found in statements:
-            answer = self._statement(connection, found.query, found.type.name, parameters, scopes)
-            connection = self._cursor()
+            answer = self._statement(connection, found.query, found.type.name, parameters, scopes, as_of, timeout, anew)
+            connection = self._cursor(as_of)
         assert answer is not None
         return Answer(answer)
 
@@ -108,53 +163,94 @@ class Lens:
                 del self._root
         self._finalizer()
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
+    def look(self, ask: Callable[[], T]) -> T:
+        """What *ask* gives, which uses the connection of the tables; one at a time.
+
+        Raises:
+            QueryError: the lens is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise QueryError("it is closed; open it again")
+            return ask()
+
+    def _has_been(self, as_of: datetime) -> None:
+        last = max(self._mirrors.newest(), self._now())
+        if as_of > last + _SLACK:
+            raise QueryError(
+                f"as_of lies in the future: {as_of:%Y-%m-%d %H:%M:%S%z}, and it is {last:%Y-%m-%d %H:%M:%S%z}"
+            )
+
+    def _cursor(self, as_of: datetime | None) -> duckdb.DuckDBPyConnection:
         with self._lock:
             if self._closed:
                 raise QueryError("the context is closed; connect() makes a new one")
             connection = self._root.cursor()
-        connection.execute(_sql("session"))
+        if as_of is None:
+            connection.execute(_sql("session"))
+        else:
+            connection.execute(_sql("session_as_of").replace("$moment", as_of.astimezone(UTC).isoformat()))
         return connection
 
     # --- one statement -----------------------------------------------------------------------------------
 
     def _statement(
-        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Sequence[Any], scopes: Scopes
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        text: str,
+        kind: str,
+        parameters: Sequence[Any],
+        scopes: Scopes,
+        as_of: datetime | None,
+        timeout: float | None,
+        anew: bool,
     ) -> duckdb.DuckDBPyRelation:
         self._refuse(text, kind)
         if kind == "CREATE":
             text = _lasting(text)
         found = self._expanded(connection, mentions(connection, text))
-        own = {name.lower() for name in found.tables if name.lower() not in self._objects} | found.own
-        wanted = own.intersection(TABLES)
+        bare = {folded(name) for name in found.tables}.difference(self._objects)
+        own = (bare | found.own).intersection(TABLES)
+        others = bare.difference(TABLES) | {folded(name) for name in found.warehouse}
+        if as_of is not None:
+            self._refuse_then(text, kind, own, found)
         variables = Variables(connection, self._directory)
+        tables: set[str] = set()
         try:
-            if wanted:
-                self._mirrors.refresh(wanted)
-            taken = {*TABLES, *self._objects}
-            variables.register((name for name in found.tables if name.lower() not in taken), scopes)
-            return self._execute(connection, text, kind, _bound(parameters))
+            if own or others:
+                tables = self._mirrors.refresh(own, others, past=as_of is not None, anew=anew)
+            taken = {*TABLES, *self._objects, *tables}
+            variables.register((name for name in found.tables if folded(name) not in taken), scopes)
+            bound = _bound(parameters)
+            return interruptible(connection, timeout, lambda: self._execute(connection, text, kind, bound, tables))
         except duckdb.Error as error:
-            raise self._explained(error, text, variables if found.sure else None) from error
+            raise self._explained(error, text, variables if found.sure else None, tables) from error
         finally:
             variables.close()
 
     def _execute(
-        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Any
+        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Any, tables: Collection[str]
     ) -> duckdb.DuckDBPyRelation:
         if kind in _BARE:
             return _run(connection, text, parameters)
         try:
-            return self._guarded(connection, text, kind, parameters, guard=True)
+            return self._guarded(connection, text, kind, parameters, tables, guard=True)
         except duckdb.TransactionException as error:
             # It writes to a database that the user attached; then it cannot write to the mirrors either.
             other = _OTHER_DATABASE.search(str(error))
-            if other is None or other[1] in (OWN, "memory"):
+            if other is None or other[1] in (OWN, PAST, "memory"):
                 raise
-            return self._guarded(connection, text, kind, parameters, guard=False)
+            return self._guarded(connection, text, kind, parameters, tables, guard=False)
 
     def _guarded(
-        self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Any, *, guard: bool
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        text: str,
+        kind: str,
+        parameters: Any,
+        tables: Collection[str],
+        *,
+        guard: bool,
     ) -> duckdb.DuckDBPyRelation:
         name = f"_{uuid4().hex}"
         connection.execute("begin")
@@ -168,7 +264,7 @@ class Lens:
                 answer = _run(connection, text, parameters)
             if guard:
                 connection.execute(_sql("unguard").replace("$name", name))
-            objects = self._objects if kind in ("SELECT", "EXPLAIN") else self._look_at_objects(connection)
+            objects = self._objects if kind in ("SELECT", "EXPLAIN") else self._look_at_objects(connection, tables)
             connection.execute("commit")
         except BaseException:
             with contextlib.suppress(duckdb.Error):
@@ -177,13 +273,15 @@ class Lens:
         self._objects = objects
         return answer
 
-    def _look_at_objects(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
+    def _look_at_objects(self, connection: duckdb.DuckDBPyConnection, tables: Collection[str]) -> dict[str, str | None]:
         objects: dict[str, str | None] = {}
         for name, kind, definition in connection.execute(_sql("objects")).fetchall():
             if name.lower() in TABLES and kind != "macro":
                 raise QueryError(f"{name} is a table of the journal; choose another name for your {kind}")
+            if folded(name) in tables and kind != "macro" and folded(name) not in self._objects:
+                raise QueryError(f"{name} is a table of the warehouse; choose another name for your {kind}")
             if not _is_guard(name):
-                objects[name.lower()] = definition
+                objects[folded(name)] = definition
         return objects
 
     # --- what it speaks of -------------------------------------------------------------------------------
@@ -191,14 +289,40 @@ class Lens:
     def _refuse(self, text: str, kind: str) -> None:
         if kind == "TRANSACTION":
             raise QueryError("each sql() is a transaction of its own; begin, commit and rollback have no place in it")
-        if kind in ("ATTACH", "DETACH") and any(name.lower() == OWN for _, _, name in words(text)):
-            raise QueryError(f"the database {OWN!r} holds the mirrors of the journal; attach yours under another name")
+        if kind in ("ATTACH", "DETACH"):
+            taken = {name.lower() for _, _, name in words(text)}.intersection((OWN, PAST, WAREHOUSE))
+            if taken:
+                raise QueryError(
+                    f"the name {taken.pop()!r} stands for tables of PostgreSQL; attach yours under another"
+                )
+        if kind == "CREATE" and [name.lower() for _, _, name in words(text)][1:2] == ["schema"]:
+            raise QueryError(
+                "tables that you make lie beside each other, without schemas; attach a database for others"
+            )
+
+    @staticmethod
+    def _refuse_then(text: str, kind: str, own: Collection[str], found: Mentions) -> None:
+        """What cannot be asked of another time."""
+        now = found.present | (set(own) if found.sure else set())
+        if now:
+            raise QueryError(
+                f"as_of turns back the tables of the warehouse, and {min(now)} would answer as of now; "
+                'ask it without as_of, with a condition such as events."at" <= …'
+            )
+        if kind in _CHANGES:
+            raise QueryError(
+                "as_of is for questions, and for `create table mine as select ...`: the past stays as it was"
+            )
+        if kind == "CREATE" and {name.lower() for _, _, name in words(text)}.intersection(
+            ("view", "macro", "function")
+        ):
+            raise QueryError("a view or macro has no time of its own; make it without as_of, and ask it with as_of")
 
     def _expanded(self, connection: duckdb.DuckDBPyConnection, found: Mentions) -> Mentions:
         """With the names that stand in the views and macros it uses."""
         seen: set[str] = set()
         while True:
-            names = {name.lower() for name in (*found.tables, *found.functions)} - seen
+            names = {folded(name) for name in (*found.tables, *found.functions)} - seen
             more = [definition for name in names if (definition := self._objects.get(name))]
             seen |= names
             if not more:
@@ -210,16 +334,20 @@ class Lens:
                     inner = mentions(connection, f"select {definition}")
                 found.add(inner)
 
-    def _explained(self, error: duckdb.Error, text: str, variables: Variables | None) -> QueryError:
+    def _explained(
+        self, error: duckdb.Error, text: str, variables: Variables | None, tables: Collection[str]
+    ) -> QueryError:
         message = str(error).strip()
-        if isinstance(error, duckdb.TransactionException) and f'database "{OWN}"' in message:
+        if isinstance(error, duckdb.TransactionException) and re.search(f'database "({OWN}|{PAST})"', message):
+            what = f"{', '.join(TABLES)} are copies of the journal"
+            if tables:
+                what = f"{', '.join(sorted(tables))}: these are copies of tables in PostgreSQL"
             return QueryError(
-                f"{', '.join(TABLES)} are copies of the journal and can only be read; "
-                "`create table mine as select ...` gives you a table of your own"
+                f"{what} and can only be read; `create table mine as select ...` gives you a table of your own"
             )
         lines = [message]
         if isinstance(error, duckdb.CatalogException | duckdb.ParserException | duckdb.BinderException):
-            known = ", ".join(TABLES)
+            known = ", ".join((*TABLES, *sorted(tables)))
             if self._objects:
                 known += f"; made here: {', '.join(sorted(self._objects))}"
             lines.append(f"Tables: {known}; also DataFrames, Arrow tables and relations in variables; 'files.csv'.")

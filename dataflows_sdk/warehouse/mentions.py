@@ -13,26 +13,36 @@ from dataflows_sdk.store.sqlfiles import statement
 
 #: the database of the mirrors; ``dataflows.runs`` is the same as ``runs``
 OWN = "dataflows"
+#: that of the views of other times
+PAST = "dataflows_past"
+#: the schema of the warehouse's tables; ``warehouse.tasks`` is the same as ``tasks``
+WAREHOUSE = "warehouse"
 
 
 @dataclass(slots=True)
 class Mentions:
     """Names in a query.
 
-    `tables` may be tables, views or the caller's variables, as written; `own` are those under ``dataflows.``, and
-    `functions` may be macros. When `sure` is false the parser could only give the words of the statement.
+    `tables` may be tables, views or the caller's variables, as written; `own` are those under ``dataflows.``,
+    `warehouse` those under ``warehouse.``, and `functions` may be macros. When `sure` is false the parser could only
+    give the words of the statement.
     """
 
     tables: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
+    warehouse: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
+    #: names that mean the mirrors of today, whatever the time that is asked for
+    present: set[str] = field(default_factory=set)
     sure: bool = True
 
     def add(self, other: Mentions) -> None:
         """Take in what another text mentions."""
         self.tables |= other.tables
         self.own |= other.own
+        self.warehouse |= other.warehouse
         self.functions |= other.functions
+        self.present |= other.present
 
 
 def mentions(connection: duckdb.DuckDBPyConnection, query: str) -> Mentions:
@@ -65,7 +75,8 @@ def _unquoted(text: str) -> str:
 
 def _of_words(query: str) -> Mentions:
     found = {name for _, _, name in words(query)}
-    return Mentions(tables=found, own={name.lower() for name in found}, functions=set(found), sure=False)
+    lower = {name.lower() for name in found}
+    return Mentions(set(found), lower, set(found), set(found), present=lower & {OWN}, sure=False)
 
 
 def _walk(node: Any, found: Mentions) -> None:
@@ -91,5 +102,10 @@ def _table(node: dict[str, Any], table: str, found: Mentions) -> None:
     qualifiers = [part.lower() for part in path if part]
     if not qualifiers:
         found.tables.add(table)
-    elif qualifiers[0] == OWN and qualifiers[1:] in ([], ["main"]):
-        found.own.add(table.lower())
+        return
+    if qualifiers[0] == OWN:
+        found.present.add(f"{OWN}.{table}")
+        if qualifiers[1:] in ([], ["main"]):
+            found.own.add(table.lower())
+    if [part for part in qualifiers if part != OWN] == [WAREHOUSE]:
+        found.warehouse.add(table)

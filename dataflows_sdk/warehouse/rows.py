@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -17,8 +18,8 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from dataflows_sdk.core.codec_types import TYPES
-from dataflows_sdk.errors import BadRowsError, DefinitionError
-from dataflows_sdk.warehouse.columns import Column, Misfit, converter, shortened
+from dataflows_sdk.errors import BadRow, BadRowsError, DefinitionError
+from dataflows_sdk.warehouse.columns import Column, Convert, Misfit, converter, shortened
 from dataflows_sdk.warehouse.shape import Shape
 
 #: bad rows that an error tells of
@@ -100,31 +101,34 @@ class Written:
 class Bad:
     """Rows that do not fit: the first for the error, all of them to be set aside."""
 
-    told: list[tuple[int, str | None, str, str]] = field(default_factory=list)
+    told: list[BadRow] = field(default_factory=list)
     count: int = 0
     aside: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, position: int, column: str | None, value: Any, reason: str, row: Any) -> None:
         self.count += 1
         if len(self.told) < _TOLD:
-            self.told.append((position, column, shortened(value), reason))
+            self.told.append(BadRow(position, column, shortened(value), reason))
         where = f"{column}: " if column is not None else ""
         self.aside.append((where + reason, as_json(row)))
 
-    def error(self, table: str, total: int | None = None) -> BadRowsError:
-        first = "; ".join(
-            f"row {position}" + (f", {column!r}" if column is not None else "") + f": {reason}"
-            for position, column, _, reason in self.told[:3]
-        )
-        more = f", and {self.count - 3} more" if self.count > 3 else ""
-        many = "1 row does" if self.count == 1 else f"{self.count} rows do"
-        of = f" (of {total})" if total is not None else ""
-        return BadRowsError(
-            f"table {table!r}: {many} not fit{of}, and nothing was written: {first}{more}. "
-            "bad='aside' sets such rows aside, bad='coerce' reads numbers and moments from texts",
-            self.told,
-            self.count,
-        )
+    def error(self, total: int) -> BadRowsError:
+        """The error that tells of them."""
+        return refusal(self.told, self.count, total)
+
+
+def refusal(told: Sequence[BadRow], count: int, total: int) -> BadRowsError:
+    """Rows do not fit: which, why, and the way out."""
+    many = "1 row does" if count == 1 else f"{count:,} rows do"
+    of = f" (of {total:,})" if total != count else ""
+    first = "; ".join(str(row) for row in told[:3])
+    more = f"; and {count - 3:,} more" if count > 3 else ""
+    return BadRowsError(
+        f"{many} not fit{of}, and nothing was written: {first}{more}. "
+        "bad='aside' sets such rows aside, bad='coerce' reads numbers and moments from texts",
+        told,
+        count,
+    )
 
 
 def as_json(row: Any) -> str:
@@ -214,8 +218,7 @@ def checked(
         keyed: whether every row needs its key, and one row may stand for a key only.
         known: keys of rows that came before, by which repetitions are found; those of these rows are added.
     """
-    converters = {column.name: converter(column, coerce=coerce, zone=zone) for column in shape.columns}
-    order = {column.name: at for at, column in enumerate(shape.columns)}
+    converters, order = _converters(shape.columns, coerce, zone)
     groups: dict[tuple[str, ...], Texts] = {}
     known = {} if known is None else known
     for position, given in enumerate(rows, offset):
@@ -255,6 +258,16 @@ def checked(
         group.rows.append(texts)
         group.positions.append(position)
     return list(groups.values())
+
+
+@lru_cache(maxsize=256)
+def _converters(
+    columns: tuple[Column, ...], coerce: bool, zone: tzinfo | None
+) -> tuple[dict[str, Convert], dict[str, int]]:
+    return (
+        {column.name: converter(column, coerce=coerce, zone=zone) for column in columns},
+        {column.name: at for at, column in enumerate(columns)},
+    )
 
 
 class _Wrong(Exception):

@@ -83,62 +83,86 @@ class Incoming:
         return _filled("rows_staged", names=names)
 
 
-def _external(shape: Shape) -> str:
-    if not shape.key:
+def _external(key: Sequence[str], values: Mapping[str, str]) -> str:
+    """The key as text, from how the columns of the row are written."""
+    if not key:
         return "null::text"
-    if len(shape.key) == 1:
-        return f"i.{quoted(shape.key[0])}::text"
-    return "concat_ws(',', " + ", ".join(f"i.{quoted(name)}::text" for name in shape.key) + ")"
+    if len(key) == 1:
+        return f"{values[key[0]]}::text"
+    return "concat_ws(',', " + ", ".join(f"{values[name]}::text" for name in key) + ")"
 
 
-def upsert(shape: Shape, incoming: Incoming, *, row: bool) -> str:
-    """The statement that inserts and updates; it answers with counts, or with the row."""
+def upsert(shape: Shape, incoming: Incoming) -> str:
+    """The statement that inserts and updates rows; it answers with counts."""
     given = [column.name for column in incoming.columns]
     rest = [name for name in given if name not in shape.key]
-    differs = f"({_listed(rest, 't.')}) is distinct from ({_listed(rest, 'i.')})" if rest else "false"
-    on = " and ".join(f"t.{quoted(name)} = i.{quoted(name)}" for name in shape.key)
-    sets = "".join(f"{quoted(name)} = i.{quoted(name)}, " for name in rest)
-    everything = columns_of(shape)
-    answer = (
-        _filled(
-            "answer_row",
-            row_updated=_listed(everything, "u."),
-            row_same=_listed(everything, "t."),
-            table=table_name(shape.name),
-            on=on,
-        )
-        if row
-        else _filled("answer_counts")
-    )
+    differs = _differs(rest, {name: "i." + quoted(name) for name in rest})
     return _filled(
         "upsert",
+        **_parts(shape, {name: "i." + quoted(name) for name in given}, rest),
         incoming=incoming.text,
-        answer=answer,
-        table=table_name(shape.name),
-        past=past_name(shape.name),
         or_differs=f"or {differs}" if rest else "",
         differs=differs,
-        on=on,
         order=_listed(shape.key, "t."),
         order_incoming=_listed(shape.key, "i."),
-        all=_listed(everything),
-        all_locked=_listed(everything, "l."),
-        sets=sets,
-        columns=_listed(given),
-        values=_listed(given, "i."),
-        external=_external(shape),
-        key=_listed(shape.key),
-        returning=", ".join(f"t.{quoted(name)}" for name in everything) if row else "1",
+        returning="1",
     )
+
+
+def upsert_one(shape: Shape, columns: tuple[Column, ...]) -> str:
+    """The statement that inserts or updates one row, a parameter for each column; it answers with the row."""
+    values = {each.name: f"${at}::text::{each.postgres}" for at, each in enumerate(columns, BEFORE + 1)}
+    rest = [each.name for each in columns if each.name not in shape.key]
+    everything = columns_of(shape)
+    return _filled(
+        "upsert_one",
+        **_parts(shape, values, rest),
+        differs=_differs(rest, values),
+        returning=_listed(everything, "t."),
+        row=_listed(everything, "u."),
+        row_same=_listed(everything, "t."),
+    )
+
+
+def in_order(shape: Shape) -> str:
+    """Inserted rows begin after they ended before."""
+    return _filled(
+        "in_order",
+        table=table_name(shape.name),
+        past=past_name(shape.name),
+        key_t=_listed(shape.row_key, "t."),
+        same_row=" and ".join(f"p.{quoted(name)} = t.{quoted(name)}" for name in shape.row_key),
+    )
+
+
+def _parts(shape: Shape, values: Mapping[str, str], rest: Sequence[str]) -> dict[str, str]:
+    """What the statements for one row and for many have in common; *values* are the columns of the rows in SQL."""
+    everything = columns_of(shape)
+    return {
+        "table": table_name(shape.name),
+        "past": past_name(shape.name),
+        "on": " and ".join(f"t.{quoted(name)} = {values[name]}" for name in shape.key),
+        "all": _listed(everything),
+        "all_locked": _listed(everything, "l."),
+        "sets": "".join(f"{quoted(name)} = {values[name]}, " for name in rest),
+        "columns": _listed(values),
+        "values": ", ".join(values.values()),
+        "external": _external(shape.key, values),
+        "key": _listed(shape.key),
+    }
+
+
+def _differs(names: Sequence[str], values: Mapping[str, str]) -> str:
+    if not names:
+        return "false"
+    return f"({_listed(names, 't.')}) is distinct from ({', '.join(values[name] for name in names)})"
 
 
 def insert(shape: Shape, incoming: Incoming, *, row: bool) -> str:
     """The statement that only inserts."""
     given = [column.name for column in incoming.columns]
     everything = columns_of(shape)
-    answer = (
-        _filled("answer_inserted_row", row_updated=_listed(everything, "u.")) if row else _filled("answer_inserted")
-    )
+    answer = _filled("answer_inserted_row", row=_listed(everything, "u.")) if row else _filled("answer_inserted")
     return _filled(
         "insert",
         incoming=incoming.text,
@@ -146,8 +170,8 @@ def insert(shape: Shape, incoming: Incoming, *, row: bool) -> str:
         table=table_name(shape.name),
         columns=_listed(given),
         values=_listed(given, "i."),
-        external=_external(shape),
-        returning=", ".join(f"t.{quoted(name)}" for name in everything) if row else "1",
+        external=_external(shape.key, {name: "i." + quoted(name) for name in given}),
+        returning=_listed(everything, "t.") if row else "1",
     )
 
 
@@ -280,7 +304,11 @@ def alter(shape: Shape, change: Change) -> list[str]:
     both = (table_name(shape.name), past_name(shape.name))
     name = quoted(change.column)
     if change.kind == "rename":
-        return [f"alter table {each} rename column {quoted(str(change.old))} to {name}" for each in both]
+        # Views that stand on them go on under the old name; that of the history says the new one.
+        return [
+            f"alter {what} rename column {quoted(str(change.old))} to {name}"
+            for what in (*(f"table {each}" for each in both), f"view {history_name(shape.name)}")
+        ]
     if change.kind == "reference":
         return [reference(shape, change.column)]
     column = shape.column(change.column)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.warehouse.asked import by_key, where
 from dataflows_sdk.warehouse.columns import shortened
+from dataflows_sdk.warehouse.frames import Frame, is_columnar
 from dataflows_sdk.warehouse.rows import Row, Written
 from dataflows_sdk.warehouse.shape import Shape
 from dataflows_sdk.warehouse.writing import zone_of
@@ -93,17 +94,28 @@ class Table:
         """Insert or update many rows, all or none of them.
 
         Args:
-            rows: an iterable of mappings, models or dataclasses.
+            rows: an iterable of mappings, models or dataclasses; a DataFrame, an Arrow table, a DuckDB relation, an
+                answer of `ctx.sql`; or the path of a Parquet, CSV or JSON Lines file (``"data/*.parquet"``).
             source: where they come from, instead of the table's source.
 
         Returns:
             how many were inserted, updated, unchanged, and set aside.
 
         Raises:
+            UnreadableSourceError: a file or a DataFrame cannot be read as rows.
             BadRowsError: rows do not fit; ``.rows`` says which and why. Nothing was written. With ``bad="aside"`` at
                 the table they are set aside instead.
         """
-        return self._warehouse._writer.many(self.name, rows, source, self._model, insert=False)
+        return self._many(rows, source, insert=False)
+
+    def _many(self, rows: Any, source: str | None, *, insert: bool) -> Written:
+        writer = self._warehouse._writer
+        if not is_columnar(rows):
+            return writer.many(self.name, rows, source, self._model, insert=insert)
+        if self._model is None:
+            return writer.columns_at_once(self.name, rows, source, insert=insert)
+        with Frame.open(rows, self.shape.timezone) as frame:  # the model judges row by row
+            return writer.many(self.name, frame.rows(), source, self._model, insert=insert)
 
     @overload
     def insert(self, rows: Mapping[str, Any] | BaseModel | None = None, /, **values: Any) -> Row: ...
@@ -118,7 +130,7 @@ class Table:
         if rows is not None and not _is_row(rows):
             if values:
                 raise DefinitionError(f"table {self.name!r}: give rows, or the columns of one row, not both")
-            return self._warehouse._writer.many(self.name, rows, None, self._model, insert=True)
+            return self._many(rows, None, insert=True)
         return self._warehouse._writer.one(self.name, _row(rows, values), None, self._model, insert=True)
 
     def update(self, key: Any, /, **values: Any) -> Row | None:

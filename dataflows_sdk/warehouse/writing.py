@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import Asked
 from dataflows_sdk.warehouse.catalogue import Catalogue, said
 from dataflows_sdk.warehouse.columns import Column
-from dataflows_sdk.warehouse.declare import columns_of_rows
+from dataflows_sdk.warehouse.declare import columns_of_frame, columns_of_rows
+from dataflows_sdk.warehouse.frames import Frame
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, as_mapping, checked, rows_in_parts
 from dataflows_sdk.warehouse.shape import Shape, columns_with
 
@@ -36,6 +39,10 @@ _MANY = 500
 #: from so many on the first rows of a table come before its indexes
 _FIRST = 5_000
 _TRIES = 8
+#: how often others may be quicker with the same rows
+_RACES = 50
+#: statements that are kept as text
+_TEXTS = 500
 #: another transaction was in the way: deadlock, serialization
 _AGAIN = frozenset({"40P01", "40001"})
 #: the table is not as we know it: no such table, column, function for these types; another type; a plan of before
@@ -59,6 +66,10 @@ class Origin:
         return [table, self.now, self.run, self.step, self.source]
 
 
+class _Again(Exception):
+    """Somebody else inserted or deleted the same rows since the snapshot: nothing of this is to stay."""
+
+
 class Writer:
     """Writes to the tables of one database. Thread-safe.
 
@@ -80,6 +91,7 @@ class Writer:
         self._on_loop = on_loop
         #: told the table after a transaction of its own; what a step writes, the engine tells
         self.wrote: Callable[[str], None] = lambda _: None
+        self._texts: dict[tuple[Any, ...], str] = {}
 
     # --- transactions ------------------------------------------------------------------------------------
 
@@ -117,24 +129,34 @@ class Writer:
 
     def attempts(self, table: str, work: Callable[[Shape], T]) -> T:
         """Do *work* on a table, again where others were in the way or the table is not as it was known."""
-        for left in range(_TRIES, -1, -1):
+        races = 0
+        left = _TRIES
+        while True:
             shape = self._catalogue.get(table)
             try:
                 return work(shape)
+            except _Again:
+                races += 1
+                if races > _RACES:
+                    raise WarehouseError(
+                        f"table {table!r}: others write the very same rows all the time; try again"
+                    ) from None
+                time.sleep(random.random() * 0.001 * races)  # noqa: S311 - no secret
             except BadRowsError:
                 if not left or self._catalogue.is_current(shape):
                     raise
+                left -= 1
                 self._catalogue.forget(table)  # they may fit what the table is now
             except DatabaseError as error:
                 state = getattr(error, "sqlstate", None) or ""
                 mine = self.joined() is not None
                 if not left or (state in _AGAIN and mine) or state not in _AGAIN | _STALE:
                     raise self._refused(table, error) from error
+                left -= 1
                 if state in _STALE:
                     self._catalogue.forget(table)
                     if state == "0A000":
                         self._database.fresh()
-        raise AssertionError
 
     @staticmethod
     def _refused(table: str, error: Exception) -> Exception:
@@ -181,19 +203,34 @@ class Writer:
                 keyed=_keyed(shape, insert),
             )
             if bad.count:
-                raise bad.error(table)
+                raise _of(table, bad.error(1))
             texts = rows[0]
-            incoming = statements.Incoming("one", texts.columns)
-            text = (statements.insert if insert else statements.upsert)(shape, incoming, row=True)
+            text = self._text_of_one(shape, texts.columns, insert=insert)
             parameters = [*self.origin(source or shape.source).parameters(table), *texts.rows[0]]
-            for _ in range(_TRIES):
-                with self.transaction(table) as connection:
-                    found = Database.execute(connection, text, parameters, prepare=True)
-                if found:
-                    return Row(table, dict(zip(statements.columns_of(shape), found[0][1:], strict=True)))
-            raise WarehouseError(f"table {table!r}: others write the very same row all the time; try again")
+            with self.transaction(table) as connection:
+                found = Database.execute(connection, text, parameters, prepare=True)
+                if not found:
+                    raise _Again
+                inserted, *values = found[0]
+                found_row = dict(zip(statements.columns_of(shape), values, strict=True))
+                if inserted and (moved := self._in_order(connection, shape, found_row["_write"])):
+                    found_row["_synced_at"] = moved[0][0]
+            return Row(table, found_row)
 
         return self.attempts(table, work)
+
+    def _text_of_one(self, shape: Shape, columns: tuple[Column, ...], *, insert: bool) -> str:
+        place = (shape.name, shape.version, columns, insert)
+        text = self._texts.get(place)
+        if text is None:
+            if insert:
+                text = statements.insert(shape, statements.Incoming("one", columns), row=True)
+            else:
+                text = statements.upsert_one(shape, columns)
+            if len(self._texts) >= _TEXTS:
+                self._texts.clear()
+            self._texts[place] = text
+        return text
 
     def many(
         self,
@@ -232,12 +269,55 @@ class Writer:
                         for group in texts:
                             total = _added(total, self._group(connection, shape, group, origin, bad, insert=insert))
                 if bad.count and (shape.bad != "aside" or not self._catalogue.is_current(shape)):
-                    raise bad.error(table, position)
+                    raise _of(table, bad.error(position))
                 self.set_aside(connection, origin, table, bad)
             return _added(total, Written(table, aside=bad.count))
 
         parts = list(rows_in_parts(rows, _PART))  # the work may be done again
         return self.attempts(table, work)
+
+    def columns_at_once(self, table: str, data: Any, source: str | None, *, insert: bool) -> Written:
+        """Upsert, or insert, the rows of a DataFrame, of Arrow, of a relation or of files; all of them or none."""
+
+        def work(shape: Shape) -> Written:
+            keyed = _keyed(shape, insert)
+            with Frame.open(data, shape.timezone) as frame:
+                shape = self._evolved_for(shape, frame)
+                try:
+                    found = frame.checked(shape.columns, shape.key if keyed else (), shape.bad)
+                except BadRowsError as error:
+                    raise _of(table, error) from None
+                if found.new:
+                    names = ", ".join(repr(column.name) for column in found.new)
+                    raise ShapeError(
+                        f"table {table!r} has no column {names}; evolve=True at the table would add it, and so would "
+                        "ctx.warehouse.table() with it"
+                    )
+                origin = self.origin(source or shape.source)
+                with self.transaction(table) as connection:
+                    written = self.copied(
+                        connection,
+                        shape,
+                        found.columns,
+                        found.count,
+                        lambda external: found.csv(keyed=external),
+                        origin,
+                        insert=insert,
+                    )
+                    bad = Bad()
+                    for _, reason, row in found.aside:
+                        bad.aside.append((reason, row))
+                    self.set_aside(connection, origin, table, bad)
+            return _added(written, Written(table, unchanged=found.repeated, aside=len(bad.aside)))
+
+        return self.attempts(table, work)
+
+    def _evolved_for(self, shape: Shape, frame: Frame) -> Shape:
+        """The table with the columns that a frame has, if it may have them."""
+        if not shape.evolve:
+            return shape
+        columns = columns_of_frame(shape, frame)
+        return shape if columns == shape.columns else self._catalogue.evolve(shape, columns, self._holding(shape.name))
 
     def delete(self, table: str, asked: Callable[[Shape, int], Asked], source: str | None) -> Written:
         """Delete the rows of a condition."""
@@ -268,9 +348,12 @@ class Writer:
             columns = columns_of_rows(shape.name, rows, shape.columns, zone_of(shape))
         if columns == shape.columns:
             return shape
+        return self._catalogue.evolve(shape, columns, self._holding(shape.name))
+
+    def _holding(self, table: str) -> Any:
+        """The step's transaction, if it has written to the table and so stands in the way of others who change it."""
         joined = self.joined()
-        joined = joined if joined is not None and shape.name in joined.marks else None
-        return self._catalogue.evolve(shape, columns, joined)
+        return joined if joined is not None and table in joined.marks else None
 
     # --- a lot of rows -----------------------------------------------------------------------------------
 
@@ -355,18 +438,31 @@ class Writer:
         if insert:
             text = statements.insert(shape, incoming, row=False)
             ((inserted, write),) = Database.execute(connection, text, parameters, prepare=prepare)
+            if inserted:
+                self._in_order(connection, shape, write)
             return Written(shape.name, inserted=inserted, write=write)
-        text = statements.upsert(shape, incoming, row=False)
-        total, unchanged = Written(shape.name), 0
-        for _ in range(_TRIES):
+        text = statements.upsert(shape, incoming)
+        total = Written(shape.name)
+        for _ in range(_RACES):
             ((all_, fresh, different, inserted, updated, write),) = Database.execute(
                 connection, text, parameters, prepare=prepare
             )
-            total = _added(total, Written(shape.name, inserted=inserted, updated=updated, write=write))
-            if inserted == fresh and updated == different:
-                unchanged = all_ - total.inserted - total.updated
-                return _added(total, Written(shape.name, unchanged=unchanged))
-        raise WarehouseError(f"table {shape.name!r}: others write the very same rows all the time; try again")
+            done = (inserted, updated) == (fresh, different)
+            if not done:  # others were quicker with some rows, which are looked at again
+                Database.execute(connection, statements.fixed("really"), [write, inserted, updated])
+                write = write if inserted + updated else None
+            if inserted:
+                self._in_order(connection, shape, write)
+            total = _added(total, Written(shape.name, inserted, updated, write=write))
+            if done:
+                return _added(total, Written(shape.name, unchanged=all_ - total.inserted - total.updated))
+        raise _Again
+
+    @staticmethod
+    def _in_order(connection: Connection, shape: Shape, write: int) -> list[tuple[Any, ...]]:
+        if not shape.key:
+            return []
+        return Database.execute(connection, statements.in_order(shape), [write], prepare=True)
 
     # --- the first rows ----------------------------------------------------------------------------------
 
@@ -410,6 +506,10 @@ def _transaction_of(info: StepInfo) -> Any:
         if info.joined is None:
             info.joined = JoinedTransaction(info.home)
         return info.joined
+
+
+def _of(table: str, error: BadRowsError) -> BadRowsError:
+    return BadRowsError(f"table {table!r}: {error}", error.rows, error.count)
 
 
 def _keyed(shape: Shape, insert: bool) -> bool:

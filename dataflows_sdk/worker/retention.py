@@ -311,18 +311,20 @@ class Keeper:
         if dry_run:
             return sum(row[1] for row in self._read("count_expired", before, workflow, []))
         done = _Done(None)
-        for page in self._oldest(before, workflow, ()):
-            if not self._delete(page, done):
-                break
+        try:
+            for page in self._oldest(before, workflow, ()):
+                if not self._delete(page, done):
+                    break
+        finally:  # also where it is interrupted: what was deleted is logged
+            if done.total:
+                self._note("purge", {"before": before.isoformat(), "workflow": workflow, "runs": done.total})
+                log.info("deleted %d runs that ended before %s", done.total, before)
         if done.total or workflow is None:
             self._read("delete_broadcasts", before)
             self._read("delete_content")
             self._read("delete_spent_keys")
         if workflow is None:
             self._trim()
-        if done.total:
-            self._note("purge", {"before": before.isoformat(), "workflow": workflow, "runs": done.total})
-            log.info("deleted %d runs that ended before %s", done.total, before)
         return done.total
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = {
-    "duckdb", "fastapi", "httpx", "ipywidgets", "kubernetes", "networkx", "numpy", "openai",
+    "cryptography", "duckdb", "fastapi", "httpx", "ipywidgets", "keyring", "kubernetes", "networkx", "numpy", "openai",
     "opentelemetry", "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "uvicorn",
 }  # fmt: skip
 

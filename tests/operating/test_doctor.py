@@ -381,6 +381,7 @@ def test_heavy_questions_go_by_an_index_or_a_sample(sql: Rows) -> None:
         "workers",
         "pages",
         "patience",
+        "connections_in_error",
     }
     assert set(statements("doctor")) == set(HEAVY) | small
 

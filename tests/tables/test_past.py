@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -303,3 +306,36 @@ def test_as_of_equals_a_model_that_is_replayed(database: Database, sql: Sql, act
         else:
             replayed[some.id] = {each: change.row[each] for each in kinds}
     assert replayed == rows
+
+
+def test_many_hands_upsert_the_same_rows(database_url: str, sql: Sql) -> None:
+    """Each writes every row, some delete: versions follow each other, counts are right, nobody fails."""
+    hands = [Database(database_url) for _ in range(4)]
+    Warehouse(hands[0]).table("t", {"id": int, "n": int})
+    start = threading.Barrier(4)
+
+    def write(number: int) -> int:
+        table = Warehouse(hands[number])["t"]
+        start.wait()
+        done = 0
+        for turn in range(15):
+            n = 100 * number + turn
+            done += table.upsert_many([{"id": id, "n": n} for id in random.sample(range(12), 12)]).changed
+            done += table.upsert(id=turn % 12, n=-n)._version > 0
+            done += table.delete(random.randrange(12)).deleted
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    counted = "select sum(inserted), sum(updated), sum(deleted) from dataflows.write"
+    versions = """select count(*) filter (where _version = 1), count(*) filter (where _version > 1),
+                         count(*) filter (where _deleted)
+                  from (select _version, false as _deleted from warehouse.t
+                        union all select _version, _deleted from warehouse_past.t) v"""
+    assert sql(counted) == sql(versions)
+    overlaps = """select count(*) from warehouse.t_history a join warehouse.t_history b on a.id = b.id
+                  where a.valid_from < b.valid_from and b.valid_from < coalesce(a.valid_to, 'infinity')"""
+    assert sql(overlaps) == [(0,)]
+    assert sql("select count(*) from warehouse.t_history where valid_to <= valid_from") == [(0,)]
+    for hand in hands:
+        hand.close()

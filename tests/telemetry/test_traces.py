@@ -223,6 +223,27 @@ def test_each_attempt_is_a_span_with_its_error(watched: Watched, watch: Watch, m
     assert watch.span("run retried").status.status_code is StatusCode.UNSET
 
 
+def test_the_token_of_a_connection_stands_in_no_span(
+    watched: Watched, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATAFLOWS_ENCRYPTION_KEY", "an-encryption-key-of-tests-0123456789abcdef")
+    ctx = watched()
+    ctx.service_client("traced", auth="api_key")
+    connection = ctx.connections.create("traced", user_id="u", api_key="planted-4f81c2-token")
+
+    def refused() -> None:
+        raise ConnectionError(f"GET https://x.test/?key={connection.token().reveal()} was refused")
+
+    async def leaks(event: Any, step: df.Step) -> None:
+        await step.run("refused", refused, retry=df.NO_RETRY)
+
+    with pytest.raises(RunFailed):
+        ctx.run(declare(leaks)).result()
+    spans = watch.spans()
+    assert any("was refused" in span.to_json() for span in spans)
+    assert not any("planted-4f81c2" in span.to_json() for span in spans)
+
+
 def test_a_failed_run_its_compensation_and_a_value_that_cannot_be_stored(watched: Watched, watch: Watch) -> None:
     def boom() -> None:
         raise ValueError("broken")

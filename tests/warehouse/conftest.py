@@ -15,6 +15,7 @@ from dataflows_sdk.warehouse.lens import Lens, caller_frames
 from dataflows_sdk.warehouse.mirror import TABLES
 
 from ..conftest import wait_until
+from .tables import Hand
 
 
 class Journal:
@@ -124,8 +125,8 @@ def lens(database_url: str) -> Iterator[Lens]:
 def sql(lens: Lens) -> Callable[..., Any]:
     """`ctx.sql` without a context."""
 
-    def ask(query: str, *parameters: Any) -> Any:
-        return lens.sql(query, parameters, caller_frames(2))
+    def ask(query: str, *parameters: Any, **options: Any) -> Any:
+        return lens.sql(query, parameters, caller_frames(2), **options)
 
     return ask
 
@@ -150,3 +151,11 @@ def same() -> Same:
             assert sorted(found, key=repr) == sorted(expected, key=repr), table
 
     return compare
+
+
+@pytest.fixture
+def hand(database_url: str) -> Iterator[Hand]:
+    """Writes tables of the warehouse."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("set timezone to 'UTC'")
+        yield Hand(connection)

@@ -175,3 +175,9 @@ select pg_relation_size(to_regclass($1)) / 8192;
 -- name: patience
 -- $1 how long a statement of this transaction may take
 select set_config('statement_timeout', $1, true);
+
+-- name: connections_in_error
+-- Connections that give no access any more, by service client.
+select s.name, count(*), min(c.updated_at), min(c.id::text)
+from dataflows.connections c join dataflows.service_clients s on s.id = c.service_client_id
+where c.status = 'auth_error' group by s.name order by 2 desc, 1;

@@ -18,6 +18,9 @@ select s::text, pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bi
        concat_ws('/', pg_postmaster_start_time()::text, current_database(), 'dataflows.run'::regclass::oid::text)
 from pg_current_snapshot() as s;
 
+-- name: lock
+lock table $table in access share mode;
+
 -- name: changes
 -- $1 the xmin of an earlier snapshot, or null for everything
 -- All runs there are, counted; and of those whose head was written since: id, when created, whether running.

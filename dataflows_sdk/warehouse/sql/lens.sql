@@ -2,7 +2,12 @@
 
 -- name: session
 -- A user's tables go to `memory`; names are looked for there and in the mirrors.
-set search_path = 'memory.main,dataflows.main';
+set search_path = 'memory.main,dataflows.main,dataflows.warehouse';
+
+-- name: session_as_of
+-- $moment is put in
+set search_path = 'memory.main,dataflows_past.main,dataflows_past.warehouse';
+set variable dataflows_as_of = timestamptz '$moment';
 
 -- name: parse
 -- $1 query

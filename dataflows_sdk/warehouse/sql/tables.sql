@@ -52,20 +52,73 @@ with incoming as materialized (
     on conflict ({key}) do nothing
     returning {returning}
 )
-{answer}
-
--- name: answer_counts
 select (select count(*) from incoming), m.fresh, (select count(*) from matched x where not x.fresh),
        (select count(*) from inserted), (select count(*) from updated), (select w.id from written w)
 from moment m;
 
--- name: answer_row
--- The row as it is now. None where somebody else inserted or deleted it at the same moment.
-select false, {row_updated} from updated u
+-- name: in_order
+-- $1 the number of a write: the rows that it inserted, and that were there until later by writes that committed
+-- meanwhile, begin where those ended. The statement that inserted could not see them; now the rows are locked.
+update {table} t set _synced_at = p.until + interval '1 microsecond'
+from (
+    select {key_t}, max(p._valid_to) as until
+    from {table} t join {past} p on {same_row} and p._valid_to > t._synced_at
+    where t._write = $1
+    group by {key_t}
+) p
+where {same_row}
+returning t._synced_at;
+
+-- name: really
+-- $1 the number of a write $2 rows that it inserted $3 and updated: others were quicker with the rest
+with gone as (delete from dataflows.write where id = $1 and $2 + $3 = 0)
+update dataflows.write set inserted = $2, updated = $3 where id = $1 and $2 + $3 > 0;
+
+-- name: upsert_one
+-- $1 table $2 now, or null for the database's $3 run $4 step $5 source; then the columns of the row
+-- The same for a single row, which it gives as it is then. None where somebody else inserted or deleted it at the same
+-- moment.
+with locked as materialized (
+    select t.* from {table} t where {on} and ({differs}) for update of t
+), moment as materialized (
+    select greatest(
+               coalesce($2::timestamptz, clock_timestamp()),
+               l._synced_at + interval '1 microsecond',
+               (select max(w.at) + interval '1 microsecond' from dataflows.write w where w.name = $1)
+           ) as at,
+           (l._version is not null)::int as changed,
+           (l._version is null and not exists (select from {table} t where {on}))::int as fresh
+    from (values (0)) as always(one) left join locked l on true
+), written as (
+    insert into dataflows.write (name, at, run, step, source, inserted, updated)
+    select $1, m.at, $3::uuid, $4::text, $5::text, m.fresh, m.changed
+    from moment m
+    where m.fresh + m.changed > 0
+    returning id, at
+), archived as (
+    insert into {past} ({all}, _valid_to, _ended_by, _deleted)
+    select {all_locked}, w.at, w.id, false
+    from locked l cross join written w
+), updated as (
+    update {table} t
+    set {sets} _source = coalesce($5::text, t._source), _synced_at = w.at, _execution_id = $3::uuid,
+        _version = t._version + 1, _write = w.id
+    from written w, moment m
+    where m.changed = 1 and {on}
+    returning {returning}
+), inserted as (
+    insert into {table} as t ({columns}, _source, _external_id, _synced_at, _execution_id, _version, _write)
+    select {values}, $5::text, {external}, w.at, $3::uuid, 1, w.id
+    from written w, moment m
+    where m.fresh = 1
+    on conflict ({key}) do nothing
+    returning {returning}
+)
+select false, {row} from updated u
 union all
-select true, {row_updated} from inserted u
+select true, {row} from inserted u
 union all
-select null, {row_same} from incoming i join {table} t on {on} where not exists (select from matched);
+select false, {row_same} from {table} t where {on} and exists (select from moment m where m.fresh + m.changed = 0);
 
 -- name: insert
 -- $1 table $2 now $3 run $4 step $5 source; then the rows
@@ -95,7 +148,7 @@ with incoming as materialized (
 select (select count(*) from inserted), (select w.id from written w);
 
 -- name: answer_inserted_row
-select true, {row_updated} from inserted u;
+select true, {row} from inserted u;
 
 -- name: delete
 -- $1 table $2 now $3 run $4 step $5 source; then what the condition asks

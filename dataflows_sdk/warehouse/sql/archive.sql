@@ -1,0 +1,84 @@
+-- DuckDB: what is in an archive. Its layout is that of the mirrors, so that the same questions can be asked.
+
+-- $database is put in
+-- name: create
+create schema $database.internal;
+create schema $database.internal_writes;
+create schema $database.internal_past;
+create schema $database.warehouse;
+create table $database.internal.archive (name varchar, value varchar);
+create table $database.internal.tables (name varchar, created integer);
+create table $database.main.blobs (sha256 varchar, data blob);
+
+-- $database is put in; $1 name $2 value
+-- name: note
+insert into $database.internal.archive values ($1, $2);
+
+-- $database is put in; $1 name $2 place
+-- name: note_table
+insert into $database.internal.tables values ($1, $2);
+
+-- $database is put in; $1 sha256[] $2 data[]
+-- name: note_blobs
+insert into $database.main.blobs select unnest($1::varchar[]), unnest($2::blob[]);
+
+-- $into, $table and $where are put in
+-- name: copy
+create table $into as select * from $table where $where;
+
+-- $1 run[]
+-- name: kept
+create or replace temp table kept as select unnest($1::varchar[]) as id;
+
+-- Texts that may name large values.
+-- name: referring
+select data::varchar from dataflows.main.events where contains(data::varchar, '"sha256"') and $where;
+
+-- name: info
+select name, value from dataflows.internal.archive;
+
+-- name: tables
+select name from dataflows.internal.tables order by created;
+
+-- $1 sha256[]
+-- name: blobs
+select sha256, data from dataflows.main.blobs where list_contains($1::varchar[], sha256);
+
+-- $1 schema $2 table
+-- name: columns
+select column_name, data_type from duckdb_columns()
+where database_name = 'dataflows' and schema_name = $1 and table_name = $2
+order by column_index;
+
+-- $1 database
+-- All tables that there are.
+-- name: contents
+select schema_name, table_name from duckdb_tables() where database_name = $1 order by schema_name, table_name;
+
+-- $1 the beginning of an id
+-- name: one_run
+select id, workflow, version, status, input, result, error, parent, forked_from, created_at, started_at, finished_at
+from dataflows.main.runs where starts_with(id, $1) limit 2;
+
+-- $1 workflow or null $2 status[] or null $3 limit
+-- name: some_runs
+select id, workflow, version, status, input, result, error, parent, forked_from, created_at, started_at, finished_at
+from dataflows.main.runs
+where ($1::varchar is null or workflow = $1) and ($2::varchar[] is null or list_contains($2::varchar[], status))
+order by created_at desc, id desc limit $3;
+
+-- $1 run
+-- name: events
+select seq, kind, coalesce(key, ''), data::varchar, "at" from dataflows.main.events where run = $1 order by seq;
+
+-- $column is put in
+-- name: of_kept
+$column in (select id from kept)
+
+-- $values, $table and $file are put in
+-- name: to_parquet
+copy (select $values from $table) to $file (format parquet);
+
+-- $view, $values and $file are put in
+-- name: from_parquet
+create view $view as select $values from read_parquet($file);
