@@ -16,7 +16,6 @@ from uuid import UUID
 
 from dataflows_sdk.errors import DefinitionError, StoreUnavailableError, TableNotFoundError
 from dataflows_sdk.flow import conditions
-from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import by_key, column_named
 from dataflows_sdk.warehouse.changed import EVENTS, record
@@ -94,14 +93,7 @@ class RowWaits:
             return []  # it was dropped; who waits has his timeout
 
         def work(shape: Shape) -> list[UUID]:
-            words = {
-                "{table}": statements.table_name(table),
-                "{past}": statements.past_name(table),
-                "{same_row}": _same_row(shape, lambda at: f"(q.key ->> {at})"),
-            }
-            text = statement("waits", "touched", "dataflows_sdk.warehouse")
-            for word, by in words.items():
-                text = by.join(text.split(word))
+            text = statements.touched(shape, _same_row(shape, lambda at: f"(q.key ->> {at})"))
             return [row[0] for row in self._database.query(text, [table, heard])]
 
         return self._warehouse._writer.attempts(table, work)

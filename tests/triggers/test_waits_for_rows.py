@@ -167,17 +167,23 @@ def test_a_timeout_ends_the_wait(make_ctx: MakeContext) -> None:
 
 
 def test_what_was_written_in_time_counts_though_nobody_told_of_it(make_ctx: MakeContext) -> None:
-    clock = VirtualClock()
+    clock = VirtualClock(autojump=False)
     ctx = make_ctx(clock=clock, triggers=False)
     table = orders(ctx)
     table.upsert(id=1, status="open")
-    with clock.held():
-        early, late = (ctx.start(waiting(ctx, timeout="1h"), number) for number in (1, 2))
-        for run in (early, late):
-            status(ctx, run)
-        table.upsert(id=1, status="paid")
-        clock.advance("2h")
-        table.upsert(id=2, status="paid")
+    workflow = waiting(ctx, timeout="1h")
+    early, late = (ctx.start(workflow, number) for number in (1, 2))
+    for run in (early, late):
+        status(ctx, run)
+    table.upsert(id=1, status="paid")
+    ctx.close()
+    clock.advance("2h")
+    writer = make_ctx(clock=clock, work=False)
+    orders(writer).upsert(id=2, status="paid")
+    writer.close()
+    ctx = make_ctx(clock=clock, triggers=False)
+    ctx.register(workflow)
+    early, late = ctx.get(early.id), ctx.get(late.id)
     assert early.result("20s")["event"] == "updated"
     assert late.result("20s") is None
 
