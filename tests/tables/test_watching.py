@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -30,6 +32,14 @@ def history(warehouse: Warehouse, table: str, key: Any, *columns: str) -> list[A
     ]
 
 
+OVER = "select coalesce(max(xid), '0') < pg_snapshot_xmin(pg_current_snapshot()) from dataflows.write"
+
+
+def all_told(query: Callable[[str], Any]) -> None:
+    """The feed waits for transactions that are older, of other tests too."""
+    wait_until(lambda: query(OVER) == [(True,)], "no older transaction goes on")
+
+
 def test_what_others_do_has_versions(warehouse: Warehouse, sql: Sql) -> None:
     table = warehouse.table("tasks", {"code": str, "hours": Decimal, "due": date}, key="code", source="clickup")
     table.upsert(code="A", hours=1)
@@ -48,6 +58,7 @@ def test_what_others_do_has_versions(warehouse: Warehouse, sql: Sql) -> None:
     row = table.get("C")
     assert row is not None
     assert (row._source, row._external_id, row._version, row._execution_id) == ("foreign", "C", 1, None)
+    all_told(sql)
     changes = warehouse.changes(cursor)
     assert [(each.operation, each.source, each.changed) for each in changes][:2] == [
         ("update", "foreign", ("hours",)), ("insert", "foreign", ("id", "code", "hours")),
@@ -56,7 +67,7 @@ def test_what_others_do_has_versions(warehouse: Warehouse, sql: Sql) -> None:
         (0, 1, 0), (2, 0, 0), (0, 0, 1),
     ]  # fmt: skip
     versions = warehouse.history("tasks", "A")
-    assert all(one.valid_to == other.valid_from for one, other in zip(versions, versions[1:], strict=False))
+    assert all(one.valid_to == other.valid_from for one, other in pairwise(versions))
     before = warehouse.as_of(versions[1].valid_from).get("tasks", "A")
     assert before is not None
     assert before.hours == 2
@@ -145,7 +156,7 @@ def test_every_way_of_writing(warehouse: Warehouse, sql: Sql, database_url: str,
     assert sql("select count(*) from dataflows.write where inserted + updated + deleted = 0") == [(0,)]
     for row_key in (1, 2, 3):
         versions = table.history(row_key)
-        assert all(one.valid_to == other.valid_from for one, other in zip(versions, versions[1:], strict=False))
+        assert all(one.valid_to == other.valid_from for one, other in pairwise(versions))
 
 
 def test_who_has_few_rights_needs_no_more(warehouse: Warehouse, sql: Sql, database_url: str) -> None:
@@ -168,18 +179,15 @@ def test_who_has_few_rights_needs_no_more(warehouse: Warehouse, sql: Sql, databa
         sql("drop role writer_of_t")
 
 
-def test_a_role_that_owns_nothing_is_told(warehouse: Warehouse, sql: Sql, database: Database) -> None:
+def test_others_who_hold_on_to_the_table(
+    warehouse: Warehouse, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataflows_sdk.warehouse.catalogue._PATIENCE", "50ms")
     warehouse.table("t", {"id": int})
     with database.connection() as blocker, blocker.transaction():
         blocker.execute("lock table warehouse.t in share mode")
-        warehouse._catalogue._change.__globals__["_PATIENCE"], patience = (
-            "50ms", warehouse._catalogue._change.__globals__["_PATIENCE"],
-        )  # fmt: skip
-        try:
-            with pytest.raises(WarehouseError, match="cannot be watched"):
-                warehouse.watch("t")
-        finally:
-            warehouse._catalogue._change.__globals__["_PATIENCE"] = patience
+        with pytest.raises(WarehouseError, match="cannot be watched"):
+            warehouse.watch("t")
     assert warehouse.watched() == []
 
 
@@ -242,7 +250,7 @@ def _ours(table: Any, kind: str, key: int, value: int, rows: dict[int, int]) -> 
         rows[key] = value
     elif kind == "above":
         table.upsert_many([{"k": each, "n": value} for each in range(key, 6)])
-        rows.update({each: value for each in range(key, 6)})
+        rows.update(dict.fromkeys(range(key, 6), value))
     elif kind in ("delete", "move"):
         table.delete(key)
         rows.pop(key, None)
@@ -276,6 +284,7 @@ def test_the_past_is_what_a_model_says(actions: Any, dataflows_databases: TestDa
                 past.append((now[0], dict(rows)))
         for moment, model in past:
             assert {row.k: row.n for row in warehouse.as_of(moment).find("t")} == model
+        all_told(database.query)
         for change in warehouse.changes(cursor, limit=10_000):
             if change.row is None:
                 assert change.before is not None
@@ -286,7 +295,7 @@ def test_the_past_is_what_a_model_says(actions: Any, dataflows_databases: TestDa
         assert replayed == rows
         for key in range(6):
             versions = table.history(key)
-            assert all(one.valid_to == other.valid_from for one, other in zip(versions, versions[1:], strict=False)), (
+            assert all(one.valid_to == other.valid_from for one, other in pairwise(versions)), (
                 versions
             )
             there = versions[-1].row if versions else None
