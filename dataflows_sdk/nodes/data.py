@@ -91,7 +91,7 @@ register(
         "action",
         write_record,
         {"object": "orders", "operation": "update", "id": "{{trigger.id}}", "data": {"status": "paid"}},
-        "the record, or how many were changed",
+        "the record; `{count}` for a deletion, and for an update by `where`",
     )
 )
 register(

@@ -295,9 +295,7 @@ def test_the_past_is_what_a_model_says(actions: Any, dataflows_databases: TestDa
         assert replayed == rows
         for key in range(6):
             versions = table.history(key)
-            assert all(one.valid_to == other.valid_from for one, other in pairwise(versions)), (
-                versions
-            )
+            assert all(one.valid_to == other.valid_from for one, other in pairwise(versions)), versions
             there = versions[-1].row if versions else None
             assert (there.n if there is not None else None) == rows.get(key)
     finally:
