@@ -53,9 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dataflows.engine")
 
-#: before the name of a table, in hex, that somebody else wrote to
-_ROWS = "rows:"
-
 
 class Engine:
     """Runs of one process on one database.
@@ -267,8 +264,8 @@ class Engine:
         if sender == "published":
             self.on_published()
             return
-        if sender.startswith(_ROWS):
-            self.on_rows([bytes.fromhex(sender.removeprefix(_ROWS)).decode()])
+        if sender.startswith("rows:"):  # the name of a table follows, in hex
+            self.on_rows([bytes.fromhex(sender[5:]).decode()])
             return
         if sender == str(self.worker_id):
             return  # what we sent ourselves was dealt with when it was committed

@@ -154,7 +154,10 @@ def test_nothing_is_left_when_the_step_is_not_recorded(make_ctx: MakeContext, sq
 def test_the_step_of_a_loop_writes_each_row(make_ctx: MakeContext) -> None:
     ctx = make_ctx()
     table = ctx.warehouse.table("orders", {"id": int, "n": int})
-    body = lambda part: part.record("r", "orders", "create", data={"id": "{{loop.item}}", "n": "{{loop.index}}"})
+
+    def body(part: df.Flow) -> df.Flow:
+        return part.record("r", "orders", "create", data={"id": "{{loop.item}}", "n": "{{loop.index}}"})
+
     flow = df.flow("f").on_manual().loop("l", "{{trigger.ids}}", body)
     ctx.run(flow, {"ids": [3, 1, 2]}).result("20s")
     assert {row.id: row.n for row in table.find()} == {3: 0, 1: 1, 2: 2}
