@@ -180,7 +180,8 @@ class Triggers:
         Args:
             event: what happens: `on_schedule`, `on_event`, `on_record`, `on_webhook` or `on_service` with their
                 arguments, or a text: ``"custom:order.paid"``, ``"cron:0 9 * * *"``,
-                ``"service:shopify/order.created"``, ``"record:orders.created"`` (or ``"cdc:orders.created"``; without an event any of the three).
+                ``"service:shopify/order.created"``, ``"record:orders.created"`` (``cdc:`` is the same; without an event
+                any of the three).
             target: ``"workflow:<name>"``, ``"function:<slug>"``, or a workflow or saved flow.
             where: conditions on the payload, or on the record.
             enabled: whether it is on.
