@@ -371,18 +371,15 @@ class TableNotFoundError(WarehouseError):
 
 
 class BadRow(NamedTuple):
-    """Why a row does not fit.
+    """Why a row does not fit."""
 
-    Attributes:
-        position: which row it is; the first one is 0.
-        column: the column that does not fit; None where it is the row as a whole.
-        value: what is there, shortened.
-        reason: what is wrong with it.
-    """
-
+    #: which row it is; the first one is 0
     position: int
+    #: the column that does not fit; None where it is the row as a whole
     column: str | None
+    #: what is there, shortened
     value: str
+    #: what is wrong with it
     reason: str
 
     def __str__(self) -> str:

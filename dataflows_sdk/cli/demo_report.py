@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from dataflows_sdk.cli.demo_proof import Check, Proof
+    from dataflows_sdk.cli.demo_tables import Tables
     from dataflows_sdk.cli.place import Place
     from dataflows_sdk.engine.state import JournalEvent
     from dataflows_sdk.flow.builder import Flow
@@ -101,6 +102,16 @@ class Narrator:
         self._say(f"[bold]1[/]  process {pid} takes on run {run_id}")
 
     @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Something takes a while: say so, on a terminal with a sign of life."""
+        if self._quiet or not self._console.is_terminal:
+            self._say(f"   {what} …")
+            yield
+            return
+        with self._console.status(what):
+            yield
+
+    @contextmanager
     def board(self, earlier: Board | None = None) -> Iterator[Board]:
         """A board with bars on a terminal; elsewhere a line at the end."""
         if self._quiet or not self._console.is_terminal:
@@ -131,7 +142,14 @@ class Narrator:
         self._say(f"[bold]3[/]  process {pid} starts, knows the flow, and takes the run over")
 
     def finish(
-        self, run: Run, proof: Proof, rows: Sequence[Check], result: dict[str, Any], seconds: float, place: Place
+        self,
+        run: Run,
+        proof: Proof,
+        rows: Sequence[Check],
+        result: dict[str, Any],
+        tables: Tables,
+        seconds: float,
+        place: Place,
     ) -> None:
         """The whole report."""
         from dataflows_sdk.cli import bars
@@ -159,9 +177,30 @@ class Narrator:
         ):  # fmt: skip
             self._say(_delay_table(title, result[name][:count]))
             self._say()
+        self._tables(tables)
         self._next(run, seconds, place)
         if not proof.holds or not all(check.holds for check in rows):
             screen.fail("it does not add up: see the lines with ✗")
+
+    def _tables(self, tables: Tables) -> None:
+        self._say("[bold]tables of the warehouse[/], with every version of every row")
+        loaded = screen.table("table", "new", "as it was", "changed", "s", right=("new", "as it was", "changed", "s"))
+        for name, inserted, unchanged, updated, seconds in tables.loaded:
+            loaded.add_row(name, f"{inserted:,}", f"{unchanged:,}", f"{updated:,}", f"{seconds:.1f}")
+        self._say(loaded)
+        self._say()
+        self._say(screen.plain("  ctx.warehouse.as_of(then).get('airlines', 'US').name", "cyan"))
+        self._say(screen.plain(f"  {tables.changed[0]}; today: {tables.changed[1]}"))
+        self._say(screen.plain("  ctx.warehouse.why('airlines', 'US')", "cyan"))
+        self._say(screen.plain(f"  {tables.why}"))
+        self._say(
+            screen.plain("  ctx.sql(\"select ... from flights f join 'airports.csv' p on p.faa = f.dest ...\")", "cyan")
+        )
+        joined = screen.table("destination", "flights", "late (min)", right=("flights", "late (min)"))
+        for name, count, late in tables.join:
+            joined.add_row(screen.plain(name), f"{count:,}", f"{late:+.1f}")
+        self._say(joined)
+        self._say()
 
     def _next(self, run: Run, seconds: float, place: Place) -> None:
         hint = place.hint()
@@ -180,7 +219,15 @@ class Narrator:
         self._say(screen.plain('  ctx.sql("select name, seconds from steps order by 2 desc limit 5")', "cyan"))
 
     def as_json(
-        self, run: Run, first: int, second: int, proof: Proof, rows: Sequence[Check], result: Any, seconds: float
+        self,
+        run: Run,
+        first: int,
+        second: int,
+        proof: Proof,
+        rows: Sequence[Check],
+        result: Any,
+        tables: Tables,
+        seconds: float,
     ) -> None:
         """One document."""
         checks = [*proof.checks, *rows]
@@ -201,6 +248,7 @@ class Narrator:
                 for node in proof.nodes
             ],
             "result": result,
+            "tables": tables.as_json(),
         })  # fmt: skip
         assert run.status in TERMINAL
 

@@ -19,6 +19,10 @@ from dataflows_sdk.store.pipeline import Command, Pipeline, Rows, StatementError
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
+class LetGoError(StoreError):
+    """The run that held a key or a slot ended at the moment in which it was asked for."""
+
+
 class Reader:
     """A second connection of the engine; it also listens for notifications.
 
@@ -184,7 +188,7 @@ class Reader:
         """The run that has an idempotency key, or a slot.
 
         Raises:
-            StoreError: it has let go of it meanwhile.
+            LetGoError: it has let go of it meanwhile.
         """
         if key is not None:
             (rows,) = await self.query(("find_by_idempotency", [wire.texts([workflow]), wire.texts([key])]))
@@ -194,7 +198,7 @@ class Reader:
             (rows,) = await self.query(("find_by_slot", [workflow.encode(), slot.encode()]))
             if rows and rows[0][0] is not None:
                 return UUID(rows[0][0].decode())
-        raise StoreError(
+        raise LetGoError(
             f"the run of {workflow!r} that stood in the way ({key or slot!r}) ended in this moment; start it again"
         )
 

@@ -7,6 +7,7 @@ and a task of its own for each would cost as much as a step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,12 +18,15 @@ from dataflows_sdk.engine.live import LiveRun
 from dataflows_sdk.engine.observer import started_within
 from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.placement import Placement
+from dataflows_sdk.engine.reader import LetGoError
 from dataflows_sdk.engine.state import RunState
 from dataflows_sdk.engine.units import NewRun, RunHead, Unit
 
 if TYPE_CHECKING:
     from dataflows_sdk.engine.runner import Engine
 
+#: how often a key or slot may be free again when it is looked up whose it is
+_LET_GO = 10
 #: the run's id, and a promise of its end where it runs here
 Started = tuple[UUID, Outcome | None]
 Told = Callable[[Any, BaseException | None], None]
@@ -60,33 +64,45 @@ def start_run(
     except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
         told(None, error)
         return
-    unit = Unit(runs=(run,), blobs=encoded.blobs, versions=engine.versions(workflow))
 
-    def settled(error: BaseException | None) -> None:
-        if error is not None:
-            told(None, error)
-            return
-        engine.knows(workflow)
-        if run.id in unit.created:
-            fault("run.created")
-            outcome = Outcome() if run.owner is not None else None
-            if outcome is not None:
-                engine.watched(run.id, outcome)
-            begin(engine, run, workflow, event)
-            told((run.id, outcome), None)
-        elif idempotency_key is None and run.slot is None:
-            told((run.id, None), None)
-        else:
-            _tell_existing(engine, workflow, idempotency_key, run.slot, told)
+    def submit(left: int) -> None:
+        unit = Unit(runs=(run,), blobs=encoded.blobs, versions=engine.versions(workflow))
 
-    unit.settle = settled
-    engine.writer.submit(unit)
+        def settled(error: BaseException | None) -> None:
+            if error is not None:
+                told(None, error)
+                return
+            engine.knows(workflow)
+            if run.id in unit.created:
+                fault("run.created")
+                outcome = Outcome() if run.owner is not None else None
+                if outcome is not None:
+                    engine.watched(run.id, outcome)
+                begin(engine, run, workflow, event)
+                told((run.id, outcome), None)
+            elif idempotency_key is None and run.slot is None:
+                told((run.id, None), None)
+            else:
+                again = partial(submit, left - 1) if left else None
+                _tell_existing(engine, workflow, idempotency_key, run.slot, told, again)
+
+        unit.settle = settled
+        engine.writer.submit(unit)
+
+    submit(_LET_GO)
 
 
-def _tell_existing(engine: Engine, workflow: Workflow, key: str | None, slot: str | None, told: Told) -> None:
+def _tell_existing(
+    engine: Engine, workflow: Workflow, key: str | None, slot: str | None, told: Told, again: Callable[[], None] | None
+) -> None:
     async def find() -> None:
         try:
             run = await engine.reader.holder(workflow.name, key, slot)
+        except LetGoError as error:
+            if again is None:
+                told(None, error)
+            else:
+                again()  # its place is free now
         except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
             told(None, error)
         else:

@@ -65,7 +65,7 @@ def conclude(
     record = _Record(engine, live, frame)
 
     def call() -> int:
-        joined.conclude(lambda: record.statements(data, blobs), record.refused, record.arrived)
+        joined.conclude(lambda: record.last(data, blobs), record.refused, record.arrived)
         record.done()
         engine.on_rows(joined.marks)
         return record.seq
@@ -83,30 +83,32 @@ class _Record:
         self.seq = 0
 
     def statements(self, data: str, blobs: Sequence[Blob]) -> list[tuple[str, Sequence[Any]]]:
+        """The record, where the fence is asked before the commit."""
         head = self._live.head
-        run, epoch = head.id, head.epoch
         self.seq = head.take()
-        found: list[tuple[str, Sequence[Any]]] = []
-        if blobs:
-            blobs = sorted(blobs, key=lambda blob: blob.sha256)
-            found.append(
-                (
-                    "put_blobs",
-                    (
-                        [b.sha256 for b in blobs],
-                        [b.media for b in blobs],
-                        [b.data for b in blobs],
-                        [json.dumps(b.meta) for b in blobs],
-                    ),
-                )
-            )
-            found.append(("put_blob_refs", ([run] * len(blobs), [b.sha256 for b in blobs])))
-        found.append(("fence", ([run], [epoch])))
-        stamp = self._engine.stamp()
-        found.append(
-            ("append_events", (stamp, [run], [epoch], [self.seq], ["step.completed"], [self._frame.key], [data]))
-        )
+        found = self._blobs(blobs)
+        found.append(("fence", ([head.id], [head.epoch])))
+        row = ([head.id], [head.epoch], [self.seq], ["step.completed"], [self._frame.key], [data])
+        found.append(("append_events", (self._engine.stamp(), *row)))
         return found
+
+    def last(self, data: str, blobs: Sequence[Blob]) -> list[tuple[str, Sequence[Any]]]:
+        """The record, where the commit follows at once."""
+        head = self._live.head
+        self.seq = head.take()
+        row = (head.id, head.epoch, self.seq, self._frame.key, data)
+        return [*self._blobs(blobs), ("append_mine", (self._engine.stamp(), *row))]
+
+    def _blobs(self, blobs: Sequence[Blob]) -> list[tuple[str, Sequence[Any]]]:
+        if not blobs:
+            return []
+        blobs = sorted(blobs, key=lambda blob: blob.sha256)
+        meta = [json.dumps(blob.meta) for blob in blobs]
+        hashes = [blob.sha256 for blob in blobs]
+        return [
+            ("put_blobs", (hashes, [blob.media for blob in blobs], [blob.data for blob in blobs], meta)),
+            ("put_blob_refs", ([self._live.head.id] * len(blobs), hashes)),
+        ]
 
     def refused(self) -> BaseException:
         self._live.head.lost = True

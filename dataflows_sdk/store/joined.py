@@ -12,6 +12,7 @@ import psycopg
 
 from dataflows_sdk.errors import NotInWorkflowError, StoreUnavailableError
 from dataflows_sdk.store.database import Connection, Database
+from dataflows_sdk.store.sqlfiles import statement
 
 
 class JoinedTransaction:
@@ -20,7 +21,7 @@ class JoinedTransaction:
     It begins with the first write. Safe to use from several threads, one at a time.
     """
 
-    __slots__ = ("_connection", "_database", "_lock", "_over", "_stack", "marks")
+    __slots__ = ("_connection", "_database", "_later", "_lock", "_over", "_stack", "marks")
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,6 +29,7 @@ class JoinedTransaction:
         self._stack: contextlib.ExitStack | None = None
         self._connection: Connection | None = None
         self._over = False
+        self._later: list[tuple[str, Sequence[Any]]] = []
         #: whatever the writers want to remember of this transaction
         self.marks: set[str] = set()
 
@@ -40,8 +42,7 @@ class JoinedTransaction:
             StoreUnavailableError: nobody answers.
         """
         with self._lock:
-            if self._over:
-                raise NotInWorkflowError("the attempt of the step is over: what its function still writes is refused")
+            self._check()
             if self._connection is None:
                 connection = self._begin()
                 try:
@@ -53,6 +54,51 @@ class JoinedTransaction:
                 with self._connection.transaction():  # a savepoint: an error of this piece does not undo the others
                     yield self._connection
             self._undo_if_over()
+
+    def first(self, text: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
+        """Begin with one statement, in one way to the server and back; None if it has begun already.
+
+        Where the statement gives no rows, nothing has begun.
+        """
+        with self._lock:
+            self._check()
+            if self._connection is not None:
+                return None
+            try:
+                try:
+                    rows = self._at_once(text, parameters)
+                except psycopg.OperationalError:
+                    if self._is_alive():
+                        raise
+                    self._end()  # the server went away while the connection lay idle; nothing of this was committed
+                    rows = self._at_once(text, parameters)
+            except BaseException:
+                self._end()
+                raise
+            if not rows:
+                self._end()
+            self._undo_if_over()
+            return rows
+
+    def _is_alive(self) -> bool:
+        return self._connection is not None and not self._connection.closed
+
+    def _at_once(self, text: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        connection = self._begin(quietly=True)
+        cursor = psycopg.RawCursor(connection)
+        with connection.pipeline():
+            connection.execute("begin")
+            cursor.execute(text, parameters, prepare=True)
+        return cursor.fetchall()
+
+    def later(self, text: str, parameters: Sequence[Any]) -> None:
+        """A statement whose rows nobody waits for: before the record."""
+        with self._lock:
+            self._later.append((text, parameters))
+
+    def _check(self) -> None:
+        if self._over:
+            raise NotInWorkflowError("the attempt of the step is over: what its function still writes is refused")
 
     def _undo_if_over(self) -> None:
         if self._over:  # its time ran out meanwhile
@@ -74,10 +120,15 @@ class JoinedTransaction:
             self._over = True
             connection = self._connection
             assert connection is not None
-            statements = list(record())
+            statements = [(statement("journal", name), parameters) for name, parameters in record()]
             try:
-                self._database.append(connection, statements, refused)
-                connection.execute("commit")
+                with connection.pipeline():
+                    for text, parameters in (*self._later, *statements):
+                        psycopg.RawCursor(connection).execute(text, parameters, prepare=True)
+                    connection.execute("commit")
+            except psycopg.errors.DivisionByZero:
+                self._end()
+                raise refused() from None
             except psycopg.OperationalError as error:
                 connection.close()
                 self._end()
@@ -97,9 +148,12 @@ class JoinedTransaction:
             finally:
                 self._lock.release()
 
-    def _begin(self) -> Connection:
+    def _begin(self, *, quietly: bool = False) -> Connection:
         stack = contextlib.ExitStack()
         connection = stack.enter_context(self._database.connection())
+        if quietly:
+            self._stack, self._connection = stack, connection
+            return connection
         try:
             connection.execute("begin")
         except psycopg.OperationalError:
@@ -145,3 +199,10 @@ class Lent:
         """The connection, within a savepoint."""
         with self._connection.transaction():
             yield self._connection
+
+    def first(self, text: str, parameters: Sequence[Any]) -> None:
+        """It has begun already."""
+
+    def later(self, text: str, parameters: Sequence[Any]) -> None:
+        """A statement whose rows nobody waits for."""
+        psycopg.RawCursor(self._connection).execute(text, parameters, prepare=True)

@@ -424,7 +424,8 @@ def _value_type(found: set[str]) -> str:
 
 
 def _all(x: str, how: str) -> str:
-    return f"coalesce(bool_and({how.format(x=x, d=f'try_cast({x} as double)')}) filter (where {x} is not null), false)"
+    fits = how.format(x=x, d=f"try_cast({x} as double)")  # null where it cannot even be tried
+    return f"coalesce(bool_and(coalesce({fits}, false)) filter (where {x} is not null), false)"
 
 
 def _first_line(error: BaseException) -> str:

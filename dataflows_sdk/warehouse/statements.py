@@ -64,7 +64,7 @@ def _filled(name: str, **words: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """Where the rows of a write come from: ``one`` (a parameter for each column), ``lists`` or ``staged``."""
+    """Where the rows of a write come from: ``one`` (a parameter each column), ``lists``, ``staged``, ``changed``."""
 
     kind: str
     columns: tuple[Column, ...]
@@ -80,7 +80,7 @@ class Incoming:
             casts = ", ".join(f"i.{quoted(each.name)}::{each.postgres} as {quoted(each.name)}" for each in self.columns)
             parameters = ", ".join(f"${at}::text[]" for at, _ in numbered)
             return _filled("rows_lists", casts=casts, parameters=parameters, names=names)
-        return _filled("rows_staged", names=names)
+        return _filled(f"rows_{self.kind}", names=names)
 
 
 def _external(key: Sequence[str], values: Mapping[str, str]) -> str:
@@ -216,6 +216,20 @@ def stage(columns: Sequence[Column]) -> str:
 def stage_copy(columns: Sequence[Column]) -> str:
     """COPY into it."""
     return _filled("stage_copy", names=_listed(column.name for column in columns))
+
+
+def stage_new(shape: Shape, columns: Sequence[Column]) -> str:
+    """The staged rows that are new or different, as a table of their own."""
+    values = {each.name: "i." + quoted(each.name) for each in columns}
+    rest = [name for name in values if name not in shape.key]
+    parts = _parts(shape, values, rest)
+    return _filled(
+        "stage_new",
+        values=parts["values"],
+        table=parts["table"],
+        on=parts["on"],
+        or_differs=f"or {_differs(rest, values)}" if rest else "",
+    )
 
 
 def load(name: str, shape: Shape, columns: Sequence[Column] = (), words: Mapping[str, str] | None = None) -> str:

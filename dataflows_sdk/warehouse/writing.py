@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -207,15 +207,22 @@ class Writer:
             texts = rows[0]
             text = self._text_of_one(shape, texts.columns, insert=insert)
             parameters = [*self.origin(source or shape.source).parameters(table), *texts.rows[0]]
-            with self.transaction(table) as connection:
-                found = Database.execute(connection, text, parameters, prepare=True)
-                if not found:
-                    raise _Again
-                inserted, *values = found[0]
-                found_row = dict(zip(statements.columns_of(shape), values, strict=True))
-                if inserted and (moved := self._in_order(connection, shape, found_row["_write"])):
-                    found_row["_synced_at"] = moved[0][0]
-            return Row(table, found_row)
+            joined = self.joined()
+            found = None if joined is None else joined.first(text, parameters)
+            if found is None:
+                with self.transaction(table) as connection:
+                    found = Database.execute(connection, text, parameters, prepare=True)
+                    if not found:
+                        raise _Again
+                    if found[0][0] and joined is None:
+                        self._in_order(connection, shape, found[0][-1])
+            if not found:
+                raise _Again
+            if joined is not None:
+                joined.marks.add(table)
+                if found[0][0] and shape.key:
+                    joined.later(statements.in_order(shape), [found[0][-1]])
+            return Row(table, dict(zip(statements.columns_of(shape), found[0][1:], strict=True)))
 
         return self.attempts(table, work)
 
@@ -417,11 +424,18 @@ class Writer:
             return self._load(connection, shape, columns, csv(True), origin)
         Database.execute(connection, statements.stage(columns))
         Database.copy_in(connection, statements.stage_copy(columns), csv(False))
+        if insert:
+            incoming = statements.Incoming("staged", tuple(columns))
+            written = self._write(connection, shape, incoming, origin, [], insert=True)
+            Database.execute(connection, statements.fixed("unstage_rows"))
+            return written
+        Database.execute(connection, statements.fixed("stage_room"))
+        Database.execute(connection, statements.stage_new(shape, columns))
         Database.execute(connection, statements.fixed("stage_known"))
-        incoming = statements.Incoming("staged", tuple(columns))
-        written = self._write(connection, shape, incoming, origin, [], insert=insert)
+        incoming = statements.Incoming("changed", tuple(columns))
+        written = self._write(connection, shape, incoming, origin, [], insert=False)
         Database.execute(connection, statements.fixed("unstage"))
-        return written
+        return replace(written, unchanged=count - written.inserted - written.updated)
 
     def _write(
         self,
@@ -434,7 +448,7 @@ class Writer:
         insert: bool,
     ) -> Written:
         parameters = [*origin.parameters(shape.name), *values]
-        prepare = incoming.kind != "staged"
+        prepare = incoming.kind == "lists"
         if insert:
             text = statements.insert(shape, incoming, row=False)
             ((inserted, write),) = Database.execute(connection, text, parameters, prepare=prepare)

@@ -57,6 +57,16 @@ def test_twice_in_an_empty_folder(tmp_path: Path) -> None:
     assert 0 < nodes["enrich"]["recorded"] < nodes["enrich"]["steps"]
     assert nodes["read"]["second"] == nodes["validate"]["second"] == 0
     assert found["seconds"] < 60
+    tables = found["tables"]
+    assert {each["table"]: each["inserted"] for each in tables["loaded"]} == {
+        "flights": 336_776, "planes": 3_322, "airlines": 16,
+    }  # fmt: skip
+    assert tables["as_of"] == {
+        "before": "US Airways Inc.", "after": "American Airlines Inc. (US Airways until 2015)",
+    }  # fmt: skip
+    assert "by step 'rename the airline' of demo-merger" in tables["why"]
+    assert tables["join"][0]["name"] == "Chicago Ohare Intl"
+    assert [each["flights"] for each in tables["join"]] == [17_283, 17_215, 16_174, 15_508, 14_082]
 
     second = demo(folder, TMPDIR=str(temporary))
     assert second.returncode == 0, second.stdout + second.stderr
@@ -70,7 +80,7 @@ def test_twice_in_an_empty_folder(tmp_path: Path) -> None:
     runs = subprocess.run(
         command("runs", "--json"), cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=True
     )
-    assert [run["status"] for run in json.loads(runs.stdout)["runs"]] == ["succeeded", "succeeded"]
+    assert [run["status"] for run in json.loads(runs.stdout)["runs"]] == ["succeeded"] * 6
 
 
 def test_without_the_data(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, ctx: Context) -> None:

@@ -157,3 +157,13 @@ def test_tables_of_the_users_own_that_refer(warehouse: Warehouse, sql: Sql) -> N
     # empty now, but with a past: the second time it is no first load
     assert children.upsert_many(pa.table({"id": list(range(COUNT)), "parent": list(range(COUNT))})).inserted == COUNT
     assert sql("select count(*), count(distinct _valid_to) from warehouse_past.children") == [(COUNT, 1)]
+
+
+def test_a_column_of_csv_is_what_all_of_its_values_are(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("key,n,na,d,t\n" + "".join(f"{n},{n},{'NA' if n == 7 else n},2024-01-01,x\n" for n in range(50)))
+    table = warehouse.table("t", path, key="key")
+    assert [column.type for column in table.columns] == ["int", "int", "text", "date", "text"]
+    assert table.upsert_many(path).inserted == 50
+    relation = duckdb.connect().read_csv(str(path), na_values="NA")
+    assert warehouse.table("u", relation, key="key").columns[2].type == "int"

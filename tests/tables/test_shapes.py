@@ -277,16 +277,15 @@ def test_two_change_one_table_at_once(database_url: str) -> None:
         warehouse = Warehouse(hands[number])
         start.wait()
         for turn in range(5):
-            table = warehouse.table(
-                "t", {"id": int, f"c{number}_{turn}": int, "both": int if turn < 3 else float}, key="id"
-            )
+            mine = int if turn < 3 else float
+            table = warehouse.table("t", {"id": int, f"c{number}_{turn}": int, "both": int, f"w{number}": mine})
             table.upsert({"id": turn, f"c{number}_{turn}": number})
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(change, range(4)))
     table = Warehouse(hands[0])["t"]
-    assert len(table.columns) == 1 + 4 * 5 + 1
-    assert kinds(table)["both"] == "float"
+    assert len(table.columns) == 1 + 4 * 5 + 1 + 4
+    assert [kinds(table)[f"w{number}"] for number in range(4)] == ["float"] * 4
     for turn in range(5):
         row = table.get(turn)
         assert row is not None

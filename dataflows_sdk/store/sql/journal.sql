@@ -259,6 +259,21 @@ select set_config('synchronous_commit', 'off', true);
 -- $1 payload
 select pg_notify('dataflows', $1);
 
+-- name: append_mine
+-- $1 now $2 run $3 epoch $4 seq $5 key $6 data
+-- The end of a step, in the transaction of what its function wrote. A run that is no longer ours is a division by zero
+-- (22012), so that the commit which is already on its way behind this is none.
+with mine as (
+    select r.id from dataflows.run r
+    where r.id = $2::uuid and r.epoch = $3::int and r.status || '' = 'running'
+    for no key update
+), appended as (
+    insert into dataflows.event (run, seq, epoch, kind, key, data, at)
+    select m.id, $4::int, $3::int, 'step.completed', $5::text, $6::json, coalesce($1::timestamptz, now()) from mine m
+    returning 1
+)
+select 1 / count(*) from appended;
+
 -- name: witness
 -- $1 run $2 seq $3 epoch
 -- Did a transaction whose connection broke arrive? One of its events tells for all.

@@ -192,16 +192,34 @@ from unnest({parameters}) with ordinality as i({names}, _row)
 -- name: rows_staged
 select s._row, {names} from staged s
 
+-- name: rows_changed
+select s._row, {names} from changed s
+
 -- name: stage
 create temporary table staged (_row bigint generated always as identity, {definitions}) on commit drop;
 
 -- name: stage_copy
 copy staged ({names}) from stdin (format csv);
 
+-- name: stage_room
+-- A hash of so many rows in parts on disk takes twice as long.
+select set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, 131072)::text || 'kB', true);
+
+-- name: stage_new
+-- Those that are new or different: after a first load that is a small part, and the statement that locks, archives and
+-- writes joins as often as there are parts of it.
+create temporary table changed on commit drop as
+select i._row, {values}
+from staged i left join {table} t on {on}
+where t._version is null {or_differs};
+
 -- name: stage_known
-analyze staged;
+analyze changed;
 
 -- name: unstage
+drop table staged, changed;
+
+-- name: unstage_rows
 drop table staged;
 
 -- name: load_write
