@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -260,6 +263,41 @@ def test_any_number_of_processes_begin_one_run_for_each_row_in_order(
         mine = [each["record"]["n"] for each in told if each["record"]["id"] == id]
         expected = [m for n in range(10) for m in ((n, n + 100) if id == 7 else (n,))]
         assert mine == expected
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_lose_and_repeat_nothing(make_ctx: MakeContext, database_url: str) -> None:
+    ctx = make_ctx(work=False)
+    table = ctx.warehouse.table("t", {"id": int, "n": int})
+    command = [sys.executable, str(Path(__file__).parent / "listener.py"), database_url]
+
+    def end(process: Any) -> None:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+    def begin() -> Any:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        return process
+
+    listeners = [begin(), begin()]
+    try:
+        for n in range(6):
+            table.upsert_many({"id": id, "n": n} for id in range(100))
+            if n in (1, 3):
+                time.sleep(0.05 * n)
+                end(listeners[0])
+                listeners = [listeners[1], begin()]
+        wait_until(lambda: len(ctx.runs(workflow="counts", limit=10_000)) >= 600, "every row began a run", 60)
+        wait_until(lambda: not ctx.runs(status=["queued", "running"]), "they are over", 60)
+        time.sleep(1.5)  # nobody finds anything more
+        found = [run.result("20s") for run in ctx.runs(workflow="counts", limit=10_000)]
+    finally:
+        for process in listeners:
+            end(process)
+    assert sorted(found) == [[id, n] for id in range(100) for n in range(6)]
 
 
 def test_a_place_that_was_not_kept_begins_nothing_twice(make_ctx: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
