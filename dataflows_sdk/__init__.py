@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.flow.sources import TriggerSpec as TriggerSpec
     from dataflows_sdk.flow.sources import on_event as on_event
     from dataflows_sdk.flow.sources import on_manual as on_manual
+    from dataflows_sdk.flow.sources import on_record as on_record
     from dataflows_sdk.flow.sources import on_schedule as on_schedule
     from dataflows_sdk.flow.sources import on_service as on_service
     from dataflows_sdk.flow.sources import on_webhook as on_webhook
@@ -163,6 +164,7 @@ _WHERE = {
     "node": "nodes.registry",
     "on_event": "flow.sources",
     "on_manual": "flow.sources",
+    "on_record": "flow.sources",
     "on_schedule": "flow.sources",
     "on_service": "flow.sources",
     "on_webhook": "flow.sources",
@@ -229,6 +231,7 @@ __all__ = [
     "node",
     "on_event",
     "on_manual",
+    "on_record",
     "on_schedule",
     "on_service",
     "on_webhook",

@@ -23,7 +23,7 @@ from dataflows_sdk.core.durations import Duration, Instant, parse_duration, pars
 from dataflows_sdk.core.ids import parse_id
 from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.core.retention import Retention
-from dataflows_sdk.desks import Desks, weakly
+from dataflows_sdk.desks import Desks, offering, weakly
 from dataflows_sdk.engine import claims
 from dataflows_sdk.engine.catalog import CATALOG, Catalog
 from dataflows_sdk.engine.definitions import Workflow
@@ -218,6 +218,7 @@ class Context(Starts, Works, Desks, Signals):
             raise
         self._engine.stored_function = weakly(self)
         self._engine.kv = self.kv
+        self._engine.records, self._engine.row_waits = offering(self, "_records"), offering(self, "_row_waits")
         for secret in services.secrets() if services is not None else ():
             self._redactor.add(secret)
         self._works = work
@@ -227,6 +228,7 @@ class Context(Starts, Works, Desks, Signals):
         self._retention = Keeper(database, retention, self._engine)
         self._retention.start(work)
         self._lookout = Lookout(self)
+        self._engine.on_rows = self._lookout.wrote
         if work and triggers:
             self._lookout.start()
         self._lens: Lens | None = None

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from dataflows_sdk.queues import Queues
     from dataflows_sdk.syncing.desk import ContextWarehouse
     from dataflows_sdk.vault.desk import Vault
+    from dataflows_sdk.warehouse.acting import Records
     from dataflows_sdk.warehouse.desk import Names
+    from dataflows_sdk.warehouse.waits import RowWaits
 
 
 class Desks:
@@ -240,13 +242,27 @@ class Desks:
 
         engine, server = self._engine, self._whole._server
         clock = engine.clock
-        return ContextWarehouse(
+        made = ContextWarehouse(
             self._whole,
             now=clock.now if getattr(clock, "virtual", False) else lambda: None,
             on_loop=engine.on_loop,
             ago=lambda moment: moment_or_ago(moment, clock.now()),
             address=None if server is None else lambda: server.tcp_url,
         )
+        made._writer.wrote = lambda table: engine.on_rows((table,))
+        return made
+
+    @cached_property
+    def _row_waits(self) -> RowWaits:
+        from dataflows_sdk.warehouse.waits import RowWaits
+
+        return RowWaits(self._whole._database, self.warehouse)
+
+    @cached_property
+    def _records(self) -> Records:
+        from dataflows_sdk.warehouse.acting import Records
+
+        return Records(self.warehouse)
 
     @cached_property
     def db(self) -> Names:
@@ -363,3 +379,14 @@ def weakly(desks: Desks) -> Callable[[str], Awaitable[FunctionVersion | None]]:
         return None if whole is None else await whole._find_function(slug)
 
     return find
+
+
+def offering(desks: Desks, part: str) -> Callable[[], Any]:
+    """How the engine gets at a part of the context that is made when it is first used; it does not keep it alive."""
+    reference = weakref.ref(desks)
+
+    def get() -> Any:
+        whole = reference()
+        return None if whole is None else getattr(whole, part)
+
+    return get

@@ -383,7 +383,7 @@ def _version(row: Sequence[Any]) -> FlowVersion:
 
 _SAME_TRIGGER = {"cdc": "record"}
 #: triggers of parts to come
-_TO_COME = {"trigger_record": "warehouse tables", "trigger_integration": "connections"}
+_TO_COME = {"trigger_integration": "connections"}
 
 
 def _trigger_type(flow: Flow, given: str | None) -> str | None:

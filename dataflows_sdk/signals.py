@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -50,6 +51,14 @@ class Signals:
         except RunFinishedError:
             if dedupe_key is None or not self._read("look", "has_message", (target, dedupe_key)):
                 raise
+
+    def _tell_waiting(self, run: UUID, wait: UUID, payload: Any) -> None:
+        """The row that a run waits for is as it wanted; see `RowWaits`."""
+        encoded = self._engine.values.encode(payload, "the row that is waited for")
+        message = Message(run, "event", f"row:{wait}", encoded.text, f"row:{wait}")
+        with contextlib.suppress(RunFinishedError, RunNotFoundError):  # then nobody waits
+            self._send(message, encoded.blobs)
+        self._read("rowtriggers", "waited", ([wait],))
 
     def _send(self, message: Message, blobs: tuple[Any, ...] = ()) -> None:
         unit = Unit(messages=(message,), blobs=blobs)

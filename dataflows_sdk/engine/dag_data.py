@@ -102,6 +102,7 @@ async def _effect(run: FlowRun, node: NodeSpec) -> Any:
             info.idempotency_key,
             run.roots,
             run.engine.services,
+            run.engine.records(),
         )
         return function(parse_config(node.type, node.id, config), about)
 

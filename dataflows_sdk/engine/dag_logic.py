@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from dataflows_sdk.core.durations import parse_duration
 from dataflows_sdk.core.ids import deterministic_id
 from dataflows_sdk.engine import group
 from dataflows_sdk.engine.dag_data import configured, note_warnings
@@ -14,11 +15,11 @@ from dataflows_sdk.engine.flow_run import FlowRun, executes
 from dataflows_sdk.engine.live import Frame, current_branch
 from dataflows_sdk.engine.scope import described
 from dataflows_sdk.engine.units import Event as Record
+from dataflows_sdk.engine.verb_rows import wanted_of
 from dataflows_sdk.errors import (
     ApprovalRejectedError,
     DefinitionError,
     EventTimeoutError,
-    NodeUnavailableError,
 )
 from dataflows_sdk.flow import conditions
 from dataflows_sdk.flow.model import NodeSpec
@@ -117,16 +118,13 @@ async def _error(run: FlowRun, node: NodeSpec) -> Any:
 
 @executes("logic_delay")
 async def _delay(run: FlowRun, node: NodeSpec) -> Any:
+    if node.config.get("until_field") is not None:
+        return await _field(run, node)
     frame = run.frame(node, "sleep")
     until: datetime | None = None
     if frame.record is None:
         try:
             config: DelayConfig = configured(run, node, frame)
-            if config.until_field is not None:
-                raise NodeUnavailableError(
-                    f"node {node.id!r} waits for a field of {config.until_field.get('object')!r} to change, and this "
-                    "version has no warehouse tables yet; wait for an event with step.wait_for_event meanwhile"
-                )
             seconds = logic.delay_seconds(config)
             until = logic.delay_until(config, node.id)
             if seconds is not None:
@@ -137,6 +135,29 @@ async def _delay(run: FlowRun, node: NodeSpec) -> Any:
         return await run.verbs.recorded(frame.record)
     instant = until or run.engine.clock.now()
     return _elapsed(await run.verbs.sleep(node.id, None, instant, item=frame, value=_elapsed))
+
+
+async def _field(run: FlowRun, node: NodeSpec) -> Any:
+    """Until a field of a record changes, or is as wanted."""
+    frame = run.frame(node, "wait")
+    table, key, field, wanted, timeout = "", None, "", None, None
+    if frame.record is None:
+        try:
+            config: DelayConfig = configured(run, node, frame)
+            asked = logic.until_field(config, node.id)
+            table, key, field, timeout = asked["object"], asked["id"], asked["field"], config.timeout
+            wanted = wanted_of(asked.get("op"), asked.get("value"), "value" in asked)
+            if timeout is not None:
+                parse_duration(timeout)
+        except Exception as error:  # noqa: BLE001 - it becomes the failure of the step
+            raise await run.failed(frame, error) from None
+    return await run.verbs.wait_for_change(
+        node.id, table, key, field, wanted, timeout=timeout, item=frame, ended=_changed
+    )
+
+
+def _changed(told: dict[str, Any] | None, at: datetime) -> dict[str, str]:
+    return {"waited_until": at.isoformat(), "reason": "timeout" if told is None else "changed"}
 
 
 def _elapsed(until: datetime) -> dict[str, str]:

@@ -113,6 +113,11 @@ class Engine:
         #: finds a function in the database, for nodes that call it
         self.stored_function: Callable[[str], Awaitable[Any]] | None = None
         self.kv: Any = None
+        #: how nodes write records, and how runs wait for rows; nothing without a warehouse
+        self.records: Callable[[], Any] = lambda: None
+        self.row_waits: Callable[[], Any] = lambda: None
+        #: told which tables of the warehouse a step wrote to, or somebody else
+        self.on_rows: Callable[[Iterable[str]], None] = lambda _: None
         #: told when somebody published a workflow, or took one back
         self.on_published: Callable[[], None] = lambda: None
         #: told when there is room for one more run
@@ -258,6 +263,9 @@ class Engine:
         sender, _, rest = payload.partition(" ")
         if sender == "published":
             self.on_published()
+            return
+        if sender.startswith("rows:"):  # the name of a table follows, in hex
+            self.on_rows([bytes.fromhex(sender[5:]).decode()])
             return
         if sender == str(self.worker_id):
             return  # what we sent ourselves was dealt with when it was committed

@@ -16,11 +16,14 @@ from dataflows_sdk.core.durations import Duration, Instant
 from dataflows_sdk.core.retry import Retry
 from dataflows_sdk.engine import group
 from dataflows_sdk.engine.faces import drive
+from dataflows_sdk.engine.verb_rows import wanted_of
 from dataflows_sdk.engine.verbs import Verbs
 from dataflows_sdk.errors import DefinitionError, NotInWorkflowError
 
 T = TypeVar("T")
 Join = str | int
+#: any change will do
+ANY: Any = type("Any", (), {"__repr__": lambda _: "ANY"})()
 
 
 class _Handle:
@@ -131,6 +134,41 @@ class Step(_Handle):
             on_timeout: ``"return"`` None, or ``"raise"`` EventTimeoutError.
         """
         return await self._verbs.wait_for_event(name, event=event, timeout=timeout, match=match, on_timeout=on_timeout)
+
+    async def wait_for_change(
+        self,
+        name: str,
+        table: str,
+        key: Any,
+        /,
+        *,
+        field: str,
+        op: str | None = None,
+        value: Any = ANY,
+        timeout: Duration | None = None,
+        on_timeout: str = "return",
+    ) -> Any:
+        """Wait until a field of a row of the warehouse changes, or is *value*; what happened, None after *timeout*.
+
+        Args:
+            table, key: which row; it need not be there yet.
+            field: a column of the table.
+            op: how the field is compared with *value*: an operator of conditions, ``"eq"`` by default. If it holds
+                already, there is no wait.
+            value: what it is compared with; without it and *op* any change counts.
+            on_timeout: ``"return"`` None, or ``"raise"`` EventTimeoutError.
+
+        Returns:
+            ``{event, object, at, record, old_record}``; the event is ``"created"``, ``"updated"``, ``"deleted"``, or
+            ``"held"`` where it was so already.
+
+        Raises:
+            TableNotFoundError, DefinitionError: there is no such table, key or field.
+        """
+        wanted = wanted_of(op, value, value is not ANY)
+        return await self._verbs.wait_for_change(
+            name, table, key, field, wanted, timeout=timeout, on_timeout=on_timeout
+        )
 
     async def send_event(self, name: str, /, run: str | UUID, event: str, payload: Any = None) -> bool:
         """Send an event to another run, exactly once. False when that run is already over."""
@@ -293,6 +331,25 @@ class SyncStep(_Handle):
     ) -> Any:
         """See `Step.wait_for_event`."""
         return drive(self._verbs.wait_for_event(name, event=event, timeout=timeout, match=match, on_timeout=on_timeout))
+
+    def wait_for_change(
+        self,
+        name: str,
+        table: str,
+        key: Any,
+        /,
+        *,
+        field: str,
+        op: str | None = None,
+        value: Any = ANY,
+        timeout: Duration | None = None,
+        on_timeout: str = "return",
+    ) -> Any:
+        """See `Step.wait_for_change`."""
+        wanted = wanted_of(op, value, value is not ANY)
+        return drive(
+            self._verbs.wait_for_change(name, table, key, field, wanted, timeout=timeout, on_timeout=on_timeout)
+        )
 
     def send_event(self, name: str, /, run: str | UUID, event: str, payload: Any = None) -> bool:
         """See `Step.send_event`."""

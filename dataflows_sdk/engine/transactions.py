@@ -48,6 +48,8 @@ def transact(
     def call() -> Any:
         value, _, _ = engine.database.fenced(work, statements, record.refused, record.arrived)
         record.done()
+        if info.joined is not None:
+            engine.on_rows(info.joined.marks)
         return value
 
     return call
@@ -65,6 +67,7 @@ def conclude(
     def call() -> int:
         joined.conclude(lambda: record.last(data, blobs), record.refused, record.arrived)
         record.done()
+        engine.on_rows(joined.marks)
         return record.seq
 
     return call

@@ -55,7 +55,7 @@ class WaitVerbs(VerbBase):
             if isinstance(decision, Unfinished) and decision.record.until is not None:
                 wake = decision.record.until
             else:
-                wake = moment if moment is not None else _add(self.engine.clock.now(), span or timedelta(0))
+                wake = moment if moment is not None else add_span(self.engine.clock.now(), span or timedelta(0))
                 data = self._head(frame, "sleep", 1) + f',"until":"{wake.isoformat()}"}}'
                 await self.face.commit(Unit(live.head, [Event("step.waiting", frame.key, data)]))
             await self._pause(frame, "sleep", wake)
@@ -100,7 +100,7 @@ class WaitVerbs(VerbBase):
             if isinstance(decision, Unfinished):
                 deadline = decision.record.until
             else:
-                deadline = until if span is None else _add(self.engine.clock.now(), span)
+                deadline = until if span is None else add_span(self.engine.clock.now(), span)
                 data = self._head(frame, "wait", 1) + f',"event":{json_text(event or name)}'
                 if deadline is not None:
                     data += f',"until":"{deadline.isoformat()}"'
@@ -131,7 +131,12 @@ class WaitVerbs(VerbBase):
             raise EventTimeoutError(f"no event {name!r} came in time")
 
 
-def _add(moment: datetime, span: timedelta) -> datetime:
+def add_span(moment: datetime, span: timedelta) -> datetime:
+    """An instant and a span from there.
+
+    Raises:
+        InvalidDurationError: beyond the calendar.
+    """
     try:
         return moment + span
     except OverflowError:

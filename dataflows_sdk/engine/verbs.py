@@ -22,14 +22,14 @@ from dataflows_sdk.engine.decide import (
 )
 from dataflows_sdk.engine.units import Event, Unit
 from dataflows_sdk.engine.verb_base import ReplayStopped
+from dataflows_sdk.engine.verb_rows import RowVerbs
 from dataflows_sdk.engine.verb_runs import RunVerbs
 from dataflows_sdk.engine.verb_step import StepVerbs
-from dataflows_sdk.engine.verb_wait import WaitVerbs
 
 _PROGRESS_SECONDS = 0.2
 
 
-class Verbs(StepVerbs, WaitVerbs, RunVerbs):
+class Verbs(StepVerbs, RowVerbs, RunVerbs):
     """The verbs of one run for one face."""
 
     __slots__ = ()

@@ -22,12 +22,13 @@ from dataflows_sdk.errors import (
 from dataflows_sdk.firing.code import Declared
 from dataflows_sdk.firing.heard import Ear, topic_of
 from dataflows_sdk.firing.limits import RateLimit
+from dataflows_sdk.firing.rows import RowEar, object_of
 from dataflows_sdk.firing.source import Deferred, Delivery, Source, Trigger, trigger_of
 from dataflows_sdk.firing.starting import Starter
 from dataflows_sdk.firing.times import Clockwork, schedule_of
 from dataflows_sdk.firing.webhooks import Gate
 from dataflows_sdk.flow.builder import Flow
-from dataflows_sdk.flow.sources import TriggerSpec, on_event, on_schedule, on_service
+from dataflows_sdk.flow.sources import TriggerSpec, on_event, on_record, on_schedule, on_service
 from dataflows_sdk.triggers.schedule import Firing
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ _TOKEN_BYTES = 32
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _SCHEDULE, _WEBHOOK, _MANUAL = "trigger_schedule", "trigger_webhook", "trigger_manual"
 #: sources of events that belong to parts to come
-_TO_COME = {"cdc": "warehouse tables", "auth": "logins", "storage": "a store of documents"}
+_TO_COME = {"auth": "logins", "storage": "a store of documents"}
+_RECORD = ("created", "updated", "deleted")
 
 
 class Triggers:
@@ -52,6 +54,7 @@ class Triggers:
         self._starter = Starter(context)
         self._clockwork = Clockwork(context, self._starter)
         self._ear = Ear(context, self._starter)
+        self._rows = RowEar(context, self._starter)
         self._gate = Gate(context, self._starter)
         self._declared = Declared(context, self._put_code)
         self._seen = _LONG_AGO
@@ -161,10 +164,11 @@ class Triggers:
 
     @staticmethod
     def _row(kind: str, config: Mapping[str, Any], now: datetime) -> tuple[Any, ...]:
-        """Type, config, token, next time, now, topic."""
+        """Type, config, token, next time, now, topic, table."""
         token = secrets.token_urlsafe(_TOKEN_BYTES) if kind == _WEBHOOK else None
         following = schedule_of(config).next_after(now) if kind == _SCHEDULE else None
-        return kind, json.dumps(config, sort_keys=True), token, following, now, topic_of(kind, config)
+        about = json.dumps(config, sort_keys=True), token, following, now
+        return kind, *about, topic_of(kind, config), object_of(kind, config)
 
     # --- by hand -----------------------------------------------------------------------------------------
 
@@ -174,12 +178,14 @@ class Triggers:
         """Let something that happens begin a workflow or call a function.
 
         Args:
-            event: what happens: `on_schedule`, `on_event`, `on_webhook` or `on_service` with their arguments, or a
-                text: ``"custom:order.paid"``, ``"cron:0 9 * * *"``, ``"service:shopify/order.created"``.
+            event: what happens: `on_schedule`, `on_event`, `on_record`, `on_webhook` or `on_service` with their
+                arguments, or a text: ``"custom:order.paid"``, ``"cron:0 9 * * *"``,
+                ``"service:shopify/order.created"``, ``"record:orders.created"`` (``cdc:`` is the same; without an event
+                any of the three).
             target: ``"workflow:<name>"``, ``"function:<slug>"``, or a workflow or saved flow.
-            where: conditions on the payload.
+            where: conditions on the payload, or on the record.
             enabled: whether it is on.
-            source: of a text without one: ``custom``, ``cron`` or ``service``.
+            source: of a text without one: ``custom``, ``cron``, ``service`` or ``record``.
 
         Raises:
             DefinitionError: the event or the target cannot be read.
@@ -192,8 +198,8 @@ class Triggers:
         if spec.type == _MANUAL:
             raise DefinitionError("a start by hand needs no trigger: ctx.start(workflow, payload)")
         now, identifier = self._context._engine.clock.now(), new_uuid()
-        kind, config, token, following, _, topic = self._row(spec.type, spec.config, now)
-        about = (kind, config, token, following if enabled else None, now, topic, enabled)
+        kind, config, token, following, *rest = self._row(spec.type, spec.config, now)
+        about = (kind, config, token, following if enabled else None, *rest, enabled)
         self._context._read("triggers", "create", (identifier, *self._target(target), *about))
         return self.get(identifier)
 
@@ -284,7 +290,8 @@ class Triggers:
         """
         self.declare()
         moment = now if now is not None else self._context._engine.clock.now()
-        return self._clockwork.resume(moment) + self._clockwork.tick(moment)
+        begun = self._clockwork.resume(moment) + self._clockwork.tick(moment)
+        return begun + (self._rows.hear(moment) if self._rows.is_due() else 0)
 
     def backfill(
         self, flow: SavedFlow | Workflow | str | UUID, start: datetime, end: datetime, *, limit: int = 1_000
@@ -293,9 +300,16 @@ class Triggers:
         return self._clockwork.backfill(self._standing(flow), start, end, limit)
 
     def hear(self) -> int:
-        """Begin the runs of what listens for events which were emitted; how many. The background does this too."""
+        """Begin the runs of what listens for events that were emitted, or for rows that were written; how many.
+
+        The background does this too.
+        """
         self.declare()
-        return self._ear.hear()
+        return self._ear.hear() + self._rows.hear()
+
+    def hear_rows(self) -> int:
+        """The half of `hear` that is about rows, if there is something new."""
+        return self._rows.hear() if self._rows.is_due() else 0
 
     def receive(
         self, service: str, event: str, payload: Any = None, *, id: str | None = None
@@ -381,7 +395,7 @@ def _event(text: str, source: str, where: Any) -> TriggerSpec:
     if not isinstance(text, str) or not text:
         raise DefinitionError(f"event={text!r}: write 'custom:order.paid', or df.on_event('order.paid')")
     head, separator, rest = text.partition(":")
-    known = ("custom", "cron", "service", *_TO_COME)
+    known = ("custom", "cron", "service", "record", "cdc", *_TO_COME)
     kind, name = (head, rest) if separator and head in known else (source, text)
     if kind in _TO_COME:
         raise NodeUnavailableError(
@@ -398,6 +412,11 @@ def _event(text: str, source: str, where: Any) -> TriggerSpec:
         if slash:
             return on_service(service, event, where=where)
         raise DefinitionError(f"event={text!r}: write 'service:<service>/<event>'")
+    if kind in ("record", "cdc"):
+        table, dot, event = name.rpartition(".")
+        if dot and event in _RECORD:
+            return on_record(table, event, where=where)
+        return on_record(name, _RECORD, where=where)
     raise DefinitionError(f"source={kind!r}: there are {', '.join(known)}")
 
 

@@ -57,6 +57,10 @@ class Limits:
         rows = self._database.read("limits", "all")
         return [RateLimit(**_fields(config), workflow=workflow or None) for workflow, config in rows]
 
+    def concern(self, source: Source) -> bool:
+        """Whether there is a limit for the runs of a trigger."""
+        return bool(source.config.get("rate_limit")) or bool(self._database.read("limits", "of", (source.name, ALL)))
+
     def take(self, source: Source, event_id: str, now: datetime) -> float:
         """Take a token for the run that a firing would begin; 0, or in how many seconds there is one.
 

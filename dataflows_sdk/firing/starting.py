@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import new_uuid
 from dataflows_sdk.engine.definitions import Event
+from dataflows_sdk.engine.outcome import Reply
+from dataflows_sdk.engine.starting import start_run
 from dataflows_sdk.errors import DefinitionError, InputError, ValueCodecError
 from dataflows_sdk.firing.limits import Limits
 from dataflows_sdk.firing.source import Delivery, Source, names_of
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from dataflows_sdk.context import Context
+    from dataflows_sdk.engine.definitions import Workflow
 
 log = logging.getLogger("dataflows.triggers")
 
@@ -52,6 +56,72 @@ class Starter:
         run_id = new_uuid()
         run = self._context.start(target, event, id=run_id, idempotency_key=source.key(event_id))
         return Delivery(run, run._id == run_id, event_id)
+
+    def begin_many(self, source: Source, firings: Sequence[tuple[str, str, Any]]) -> int:
+        """Begin the runs of many firings, in their order and in few commits; how many of them are new.
+
+        Those that find no room in this process are queued. One that can never begin is told to the log.
+
+        Args:
+            firings: id of the event, its topic, payload.
+
+        Raises:
+            FlowNotFoundError, WorkflowNotFoundError, DefinitionError: none of them can begin.
+            StoreError: some of them may have begun; the same call again begins the others.
+        """
+        if source.flow is not None:
+            self._know(source.flow, source.name, source.version)
+        context = self._context
+        definition = context._definition(source.name if source.function is None else calling(source.function))
+        asked: list[tuple[UUID, str, Event[Any]]] = []
+        for event_id, topic, payload in firings:
+            service, name = names_of(topic)
+            try:
+                event = definition.event(Event(payload, name, service, event_id, None, source.node))
+            except (DefinitionError, InputError) as error:
+                log.warning("%s cannot begin a run for %s: %s", source, event_id, error)
+                continue
+            asked.append((new_uuid(), event_id, event))
+        return self._start(source, definition, asked) if asked else 0
+
+    def _start(self, source: Source, definition: Workflow, asked: Sequence[tuple[UUID, str, Event[Any]]]) -> int:
+        context, answer = self._context, Reply()
+        context._be_owner()
+        engine = context._engine
+        engine.not_from_inside()
+        new, left, errors = 0, len(asked), list[BaseException]()
+
+        def told(run: UUID, event_id: str) -> Callable[[Any, BaseException | None], None]:
+            def one(started: Any, error: BaseException | None) -> None:
+                nonlocal new, left
+                left -= 1
+                if isinstance(error, ValueCodecError):
+                    log.warning("%s cannot begin a run for %s: %s", source, event_id, error)
+                elif error is not None:
+                    errors.append(error)
+                else:
+                    new += started[0] == run
+                if not left:
+                    answer.set(new, errors[0] if errors else None)
+
+            return one
+
+        def begin() -> None:
+            room = engine.concurrency - len(engine.live)
+            for number, (run, event_id, event) in enumerate(asked):
+                key = source.key(event_id)
+                start_run(
+                    engine,
+                    definition,
+                    event,
+                    told(run, event_id),
+                    idempotency_key=key,
+                    run_id=run,
+                    queued=number >= room,
+                )
+
+        engine.submit(begin)
+        return int(answer.get())
 
     def begin_or_defer(
         self, connection: Connection[Any], source: Source, topic: str, event_id: str, payload: Any, now: datetime

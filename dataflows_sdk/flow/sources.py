@@ -58,6 +58,18 @@ def on_event(event: str, *, where: Conditions | None = None) -> TriggerSpec:
     return _made(flow("trigger").on_event(event, where=where))
 
 
+def on_record(object: str, event: str | Sequence[str] = "created", *, where: Conditions | None = None) -> TriggerSpec:
+    """When a row of a table of the warehouse is ``"created"``, ``"updated"`` or ``"deleted"``, or several of these.
+
+    Args:
+        where: conditions on its fields: ``[("amount", "gt", 100)]``, ``[("status", "changed")]``.
+
+    Raises:
+        FlowValidationError: there is no such event, or the conditions cannot be read.
+    """
+    return _made(flow("trigger").on_record(object, event, where=where))
+
+
 def on_service(service: str, event: str, *, where: Conditions | None = None) -> TriggerSpec:
     """When a service tells that something happened; `Triggers.receive` is how it gets to know.
 

@@ -236,12 +236,28 @@ class DataVerbs(Verbs):
             return made
         return made._declare(*_inside(name, body(self._blank())._declared()))
 
-    def delay(self, name: str, duration: Any = None, *, until: Any = None, after: After = (), **fields: Any) -> Self:
-        """Wait: for a duration, or until an instant."""
+    def delay(
+        self,
+        name: str,
+        duration: Any = None,
+        *,
+        until: Any = None,
+        until_field: Mapping[str, Any] | None = None,
+        timeout: Any = None,
+        after: After = (),
+        **fields: Any,
+    ) -> Self:
+        """Wait: for a duration, until an instant, or until a field of a record changes, at most for *timeout*.
+
+        Args:
+            until_field: ``{"object": "orders", "id": 7, "field": "status", "op": "eq", "value": "paid"}``; without `op`
+                and `value` any change counts.
+        """
         options, config = _split(fields)
         if hasattr(until, "isoformat"):
             until = until.isoformat()
-        return self._data(name, "logic_delay", {"duration": duration, "until": until, **config}, after, options)
+        config = {"duration": duration, "until": until, "until_field": until_field, "timeout": timeout, **config}
+        return self._data(name, "logic_delay", config, after, options)
 
     def fan_out(
         self, name: str, *, meet: Join = "all", cancel_remaining: bool = False, after: After = (), **options: Any

@@ -57,12 +57,9 @@ class NotificationAction(Config):
 
 async def write_record(config: RecordAction, call: Call) -> Any:
     """Write through the warehouse of this process."""
-    records = call.services.records
+    records = call.services.records or call.records
     if records is None:
-        raise NodeUnavailableError(
-            f"node {call.node!r}: action_record writes to warehouse tables, which this version does not have yet; "
-            "use a step with step.transaction() meanwhile"
-        )
+        raise NodeUnavailableError(f"node {call.node!r}: action_record needs a context with a database")
     return await records(config, call)
 
 
@@ -94,7 +91,7 @@ register(
         "action",
         write_record,
         {"object": "orders", "operation": "update", "id": "{{trigger.id}}", "data": {"status": "paid"}},
-        "the record, or how many were changed",
+        "the record; `{count}` for a deletion, and for an update by `where`",
     )
 )
 register(

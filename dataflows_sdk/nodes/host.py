@@ -67,7 +67,10 @@ class Host:
             if store is None:
                 raise NodeUnavailableError("atlas.kv needs a context with a database")
             return await _keep(store, name, args)
-        raise NodeUnavailableError("atlas.db.query needs warehouse tables, which this version does not have yet")
+        raise NodeUnavailableError(
+            "atlas.db.query is not offered: SQL would see more of the database than the warehouse; give the function "
+            "the rows in its input, or write them with action_record"
+        )
 
     async def _fetch(self, url: str, options: Any) -> dict[str, Any]:
         given = dict(options) if isinstance(options, Mapping) else {}

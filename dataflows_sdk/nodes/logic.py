@@ -93,7 +93,9 @@ class DelayConfig(Config):
     until: str | datetime | int | float | None = Field(
         default=None, description="an instant, ISO 8601 or epoch seconds"
     )
-    until_field: dict[str, Any] | None = Field(default=None, description="{object, id, field, op?, value?}")
+    until_field: dict[str, Any] | None = Field(
+        default=None, description="{object, id, field, op?, value?}: a change, or with op or value until that holds"
+    )
     timeout: str | int | float | None = Field(default=None, description="how long to wait for the field")
 
     @model_validator(mode="after")
@@ -190,6 +192,21 @@ def delay_until(config: DelayConfig, node: str) -> datetime | None:
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
+def until_field(config: DelayConfig, node: str) -> Mapping[str, Any]:
+    """The field that a delay waits for.
+
+    Raises:
+        NodeConfigError: object, field or id is missing, which a template that led nowhere may be the reason of.
+    """
+    asked = config.until_field or {}
+    empty = [name for name in ("object", "id", "field") if asked.get(name) in (None, "")]
+    if empty:
+        raise NodeConfigError(
+            f"delay {node!r}: until_field has no {empty[0]!r}; it is {{object, id, field, op?, value?}}"
+        )
+    return asked
+
+
 def approval_seconds(config: ApprovalConfig) -> float | None:
     """How long an approval may take, None for ever."""
     if config.timeout is not None:
@@ -245,6 +262,9 @@ def _check_delay(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     if isinstance(field, Mapping):
         needed = [name for name in ("object", "id", "field") if name not in field]
         found += [("/until_field", f"until_field needs {name!r}") for name in needed]
+        wanted = {name: field[name] for name in ("op", "value") if name in field}
+        if wanted and not _is_template(field.get("op")):
+            found += language.check({"field": "field", "op": "eq", **wanted}, "/until_field")
     return found
 
 

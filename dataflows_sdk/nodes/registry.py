@@ -8,7 +8,7 @@ and record of any step; whoever registers a type of their own registers an effec
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -50,6 +50,7 @@ class Call:
         idempotency_key: the same for every attempt of this step, also after a crash; give it to services that take one.
         scope: what templates can read: trigger, steps, run, workflow, loop, env.
         services: the outside world as this process is allowed to see it.
+        records: writes records to the database of the run; None without one.
     """
 
     node: str
@@ -59,6 +60,7 @@ class Call:
     idempotency_key: str
     scope: Mapping[str, Any]
     services: Services
+    records: Callable[..., Awaitable[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,11 @@ class Database:
         for connection in idle:
             connection.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
     # --- statements --------------------------------------------------------------------------------------
 
     def read(self, file: str, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

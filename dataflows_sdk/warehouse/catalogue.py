@@ -141,7 +141,8 @@ class Catalogue:
                 "take another name, or move it away"
             )
         self._check_references(connection, shape, shape.references)
-        shape = replace(shape, version=1)
+        # a table of that name may have been here before, and what it looked like is kept
+        shape = replace(shape, version=self._run(connection, "next_version", shape.name)[0][0])
         for text in statements.create(shape):
             self._execute(connection, shape.name, text)
         self._note(connection, shape, [Change("add", each.name, None, each.type) for each in shape.columns])

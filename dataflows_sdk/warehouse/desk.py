@@ -29,6 +29,7 @@ from dataflows_sdk.warehouse.reporting import Reporting
 from dataflows_sdk.warehouse.rows import Row, as_mapping
 from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
 from dataflows_sdk.warehouse.table import Table, in_thread
+from dataflows_sdk.warehouse.watching import Watching
 from dataflows_sdk.warehouse.writing import Writer
 
 _BAD = ("refuse", "aside", "coerce")
@@ -61,6 +62,7 @@ class Warehouse(Reporting):
         self._catalogue.rebuilding = rebuilding
         self._writer = Writer(database, self._catalogue, now, on_loop)
         self._reader = Reader(database, self._catalogue, self._writer)
+        self._watching = Watching(database, self._catalogue)
         self._ago = ago
 
     # --- tables ------------------------------------------------------------------------------------------
@@ -270,6 +272,32 @@ class Warehouse(Reporting):
     def forget_aside(self, table: str, ids: Iterable[int] | None = None) -> None:
         """Rows that were set aside have been looked after: those of these ids, or all."""
         self._reader.forget_aside(table, None if ids is None else list(ids))
+
+    # --- what others write -------------------------------------------------------------------------------
+
+    def watch(self, table: str) -> None:
+        """Give rows versions also when others change them with SQL of their own; the source is ``"foreign"``.
+
+        Triggers in PostgreSQL do it, in the transaction of whoever writes. History, `changes`, `as_of` and triggers on
+        rows then know of it. Nobody else may touch the columns that begin with ``_``.
+
+        Raises:
+            TableNotFoundError: there is no such table.
+            WarehouseError: this role may make no triggers on it, or others hold on to it.
+        """
+        self._watching.watch(table)
+
+    def unwatch(self, table: str) -> None:
+        """No longer: what others do to the rows of a table leaves no version from now on.
+
+        Raises:
+            TableNotFoundError: there is no such table.
+        """
+        self._watching.unwatch(table)
+
+    def watched(self) -> list[str]:
+        """The tables that watch for others, by name."""
+        return self._watching.watched()
 
     def __repr__(self) -> str:
         names = ", ".join(each.name for each in self._catalogue.tables()) or "no tables yet"

@@ -309,7 +309,7 @@ class Reader:
             for number, (xid_, id_, name, at, run, step, source, size) in enumerate(writes):
                 skip = skip if number == 0 else 0
                 room = limit - len(found)
-                rows = self._of_write(name, id_, skip, room, (at, _text(run), step, source))
+                rows = self.of_write(name, id_, skip, room, (at, _text(run), step, source))
                 found += rows
                 xid, write = xid_, id_
                 skip = skip + len(rows) if len(rows) == room and skip + len(rows) < size else 0
@@ -338,9 +338,10 @@ class Reader:
             )
         return parts[0], int(parts[1]), int(parts[2])
 
-    def _of_write(
+    def of_write(
         self, table: str, write: int, skip: int, limit: int, origin: tuple[datetime, str | None, str | None, str | None]
     ) -> list[RowChange]:
+        """What a write changed, by key: some of it. *origin* is the write's time, run, step and source."""
         shape = self._catalogue.find(table)
         if shape is None:
             return []  # the table was dropped since

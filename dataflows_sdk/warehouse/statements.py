@@ -388,6 +388,12 @@ def changed(shape: Shape) -> str:
     )
 
 
+def touched(shape: Shape, same_row: str) -> str:
+    """Waits for rows that somebody wrote to; *same_row* compares ``t`` with the key of the wait ``q``."""
+    words = {"table": table_name(shape.name), "past": past_name(shape.name), "same_row": same_row}
+    return _WORD.sub(lambda found: words[found[1]], statement("waits", "touched", "dataflows_sdk.warehouse"))
+
+
 def differences(shape: Shape) -> str:
     """Rows that are not the same at two moments."""
     everything = columns_of(shape)

@@ -89,6 +89,8 @@ class Writer:
         self._catalogue = catalogue
         self._now = now
         self._on_loop = on_loop
+        #: told the table after a transaction of its own; what a step writes, the engine tells
+        self.wrote: Callable[[str], None] = lambda _: None
         self._texts: dict[tuple[Any, ...], str] = {}
 
     # --- transactions ------------------------------------------------------------------------------------
@@ -122,6 +124,8 @@ class Writer:
             return
         with self._database.connection() as connection, connection.transaction():
             yield connection
+        if table is not None:
+            self.wrote(table)
 
     def attempts(self, table: str, work: Callable[[Shape], T]) -> T:
         """Do *work* on a table, again where others were in the way or the table is not as it was known."""
@@ -171,18 +175,30 @@ class Writer:
 
     # --- rows --------------------------------------------------------------------------------------------
 
-    def one(self, table: str, row: Any, source: str | None, model: type[BaseModel] | None, *, insert: bool) -> Row:
-        """Upsert, or insert, one row, and give it as it is then."""
+    def one(
+        self,
+        table: str,
+        row: Any,
+        source: str | None,
+        model: type[BaseModel] | None,
+        *,
+        insert: bool,
+        fixed: bool = False,
+    ) -> Row:
+        """Upsert, or insert, one row, and give it as it is then.
+
+        With *fixed* no column is added or widened, and values are read from texts.
+        """
 
         def work(shape: Shape) -> Row:
-            shape = self._evolved(shape, [row])
+            shape = shape if fixed else self._evolved(shape, [row])
             bad = Bad()
             rows = checked(
                 shape,
                 [row],
                 bad,
                 model=model,
-                coerce=shape.bad == "coerce",
+                coerce=fixed or shape.bad == "coerce",
                 zone=zone_of(shape),
                 keyed=_keyed(shape, insert),
             )
@@ -224,9 +240,16 @@ class Writer:
         return text
 
     def many(
-        self, table: str, rows: Iterable[Any], source: str | None, model: type[BaseModel] | None, *, insert: bool
+        self,
+        table: str,
+        rows: Iterable[Any],
+        source: str | None,
+        model: type[BaseModel] | None,
+        *,
+        insert: bool,
+        fixed: bool = False,
     ) -> Written:
-        """Upsert, or insert, rows; all of them or, if one is refused, none."""
+        """Upsert, or insert, rows; all of them or, if one is refused, none. *fixed* as for `one`."""
 
         def work(shape: Shape) -> Written:
             bad, total = Bad(), Written(table)
@@ -234,7 +257,7 @@ class Writer:
             seen: dict[Any, Any] = {}
             position = 0
             for part in parts:  # before the transaction, which would stand in the way of changes to the table
-                shape = self._evolved(shape, part)
+                shape = shape if fixed else self._evolved(shape, part)
             with self.transaction(table) as connection:
                 for part in parts:
                     texts = checked(
@@ -242,7 +265,7 @@ class Writer:
                         part,
                         bad,
                         model=model,
-                        coerce=shape.bad == "coerce",
+                        coerce=fixed or shape.bad == "coerce",
                         zone=zone_of(shape),
                         offset=position,
                         keyed=_keyed(shape, insert),

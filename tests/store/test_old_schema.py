@@ -36,6 +36,7 @@ CHECKSUMS = {
     11: "cc24497ef3faef7c",
     12: "490b590817bccc53",
     13: "57a0c56da4349b01",
+    14: "01cfefdb37d77438",
 }
 
 

@@ -11,11 +11,13 @@ order by t.created_at, t.node, t.id;
 
 -- name: put
 -- $1 id $2 flow, or null $3 workflow in code, or null $4 node $5 type $6 config $7 token $8 next_at $9 now $10 topic
+-- $11 table whose rows it listens to
 -- A node keeps its id, its address and what it fired last; a schedule that changed begins anew.
 insert into dataflows.trigger (id, flow, workflow, origin, node, type, config, token, enabled, next_at, last_at,
-                               created_at, topic)
+                               created_at, topic, object, rows_last)
 values ($1::uuid, $2::uuid, $3, case when $2::uuid is null then 'code' else 'flow' end, $4, $5, $6::json, $7, true,
-        $8::timestamptz, $9::timestamptz, $9::timestamptz, $10)
+        $8::timestamptz, $9::timestamptz, $9::timestamptz, $10, $11,
+        (select coalesce(max(w.id), 0) from dataflows.write w))
 on conflict (coalesce(flow::text, workflow), node) where origin <> 'hand' do update
 set type = excluded.type, config = excluded.config, token = coalesce(trigger.token, excluded.token), enabled = true,
     topic = excluded.topic,
@@ -24,14 +26,22 @@ set type = excluded.type, config = excluded.config, token = coalesce(trigger.tok
     last_at = case when trigger.enabled and trigger.config::text = excluded.config::text then trigger.last_at
                    else excluded.last_at end,
     heard = case when trigger.enabled and trigger.topic is not distinct from excluded.topic then trigger.heard
-                 else excluded.heard end;
+                 else excluded.heard end,
+    object = excluded.object,
+    rows_heard = case when trigger.enabled and trigger.object is not distinct from excluded.object
+                      then trigger.rows_heard else excluded.rows_heard end,
+    rows_until = case when trigger.enabled and trigger.object is not distinct from excluded.object
+                      then trigger.rows_until end,
+    rows_last = case when trigger.enabled and trigger.object is not distinct from excluded.object
+                     then trigger.rows_last else excluded.rows_last end;
 
 -- name: create
--- $1 id $2 flow $3 workflow $4 function $5 type $6 config $7 token $8 next_at $9 now $10 topic $11 enabled
+-- $1 id $2 flow $3 workflow $4 function $5 type $6 config $7 token $8 next_at $9 now $10 topic
+-- $11 table whose rows it listens to $12 enabled
 insert into dataflows.trigger (id, flow, workflow, function, node, type, config, token, enabled, next_at, last_at,
-                               created_at, topic, origin)
-values ($1::uuid, $2::uuid, $3, $4, $1::text, $5, $6::json, $7, $11::boolean, $8::timestamptz, $9::timestamptz,
-        $9::timestamptz, $10, 'hand');
+                               created_at, topic, object, origin, rows_last)
+values ($1::uuid, $2::uuid, $3, $4, $1::text, $5, $6::json, $7, $12::boolean, $8::timestamptz, $9::timestamptz,
+        $9::timestamptz, $10, $11, 'hand', (select coalesce(max(w.id), 0) from dataflows.write w));
 
 -- name: turn_off
 -- $1 flow, or null $2 workflow in code, or null $3 node[] that stay
@@ -44,7 +54,11 @@ where (flow = $1::uuid or workflow = $2) and origin <> 'hand' and enabled and no
 update dataflows.trigger
 set enabled = $2::boolean, next_at = $3::timestamptz,
     last_at = case when $2::boolean and not enabled then $4::timestamptz else last_at end,
-    heard = case when $2::boolean and not enabled then pg_current_xact_id() else heard end
+    heard = case when $2::boolean and not enabled then pg_current_xact_id() else heard end,
+    rows_heard = case when $2::boolean and not enabled then pg_current_snapshot() else rows_heard end,
+    rows_until = case when $2::boolean and not enabled then null else rows_until end,
+    rows_last = case when $2::boolean and not enabled then (select coalesce(max(w.id), 0) from dataflows.write w)
+                     else rows_last end
 where id = $1::uuid and origin = 'hand' returning id;
 
 -- name: delete
@@ -106,7 +120,10 @@ select (select max(f.updated_at) from dataflows.flow f),
                   where t.enabled and t.topic ~ '(^|\.)(\*(\.|$)|>$)' and dataflows.subject_matches(t.topic, b.name))
        or exists (select 1 from dataflows.trigger t
                   where t.enabled and t.topic is not null and t.heard > pg_snapshot_xmax(pg_current_snapshot())),
-       (select min(t.resume_at) from dataflows.trigger t where t.enabled and t.resume_at is not null);
+       (select min(t.resume_at) from dataflows.trigger t where t.enabled and t.resume_at is not null),
+       -- the tables whose rows somebody listens to or waits for
+       array(select t.object from dataflows.trigger t where t.enabled and t.object is not null
+             union select q.object from dataflows.row_wait q);
 
 -- name: horizon
 -- Every transaction before the first of these is over; is there a trigger that heard of one which has not begun yet?
@@ -187,7 +204,7 @@ update dataflows.trigger set resume_at = $2::timestamptz where id = $1::uuid;
 select t.id, t.type, t.node, t.origin, t.config::text, t.flow, coalesce(t.workflow, f.name), f.version, t.function,
        t.last_at, t.resume_at
 from dataflows.trigger t left join dataflows.flow f on f.id = t.flow
-where t.enabled and t.resume_at <= $1::timestamptz and (t.workflow is null or t.workflow = any($3::text[]))
+where t.enabled and t.resume_at <= $1::timestamptz and t.object is null and (t.workflow is null or t.workflow = any($3::text[]))
   and (t.flow is null or (f.status = 'active' and f.deleted_at is null))
 order by t.resume_at limit $2
 for update of t skip locked;

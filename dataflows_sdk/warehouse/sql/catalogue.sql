@@ -28,6 +28,10 @@ insert into dataflows.warehouse_table (name, shape, version, created_at, changed
 values ($1, $2::json, $3, clock_timestamp(), clock_timestamp())
 on conflict (name) do update set shape = excluded.shape, version = excluded.version, changed_at = excluded.changed_at;
 
+-- name: next_version
+-- $1 table
+select coalesce(max(s.version), 0) + 1 from dataflows.warehouse_shape s where s.name = $1;
+
 -- name: forget
 -- $1 table
 delete from dataflows.warehouse_table t where t.name = $1;

@@ -326,7 +326,7 @@ from (
     union all
     select 'delete', {nothing}, {before} from {past} p where p._ended_by = $1 and p._deleted
 ) c
-order by {order} offset $2 limit $3;
+order by {order}, c.kind offset $2 limit $3;
 
 -- name: differences
 -- $1 the earlier moment $2 the later one $3 rows at the most
