@@ -394,9 +394,9 @@ class Context(Starts, Works, Desks, Signals):
         """Ask DuckDB, in process: ``ctx.sql("select status, count(*) from runs group by 1").df()``.
 
         Tables are ``runs``, ``steps`` and ``events`` (as the views of the same names in PostgreSQL), the tables of the
-        warehouse and their histories (``tasks``, ``tasks_history``, also as ``warehouse.tasks``), all up to date at
-        every call; DataFrames, Arrow tables and relations in the caller's variables, files (``'orders.csv'``), and what
-        earlier calls created. A column called ``at`` is written ``"at"`` or ``events.at``.
+        warehouse and their histories (``tasks``, ``tasks_history``, also as ``warehouse.tasks``) and its views, all up
+        to date at every call; DataFrames, Arrow tables and relations in the caller's variables, files
+        (``'orders.csv'``), and what earlier calls created. A column called ``at`` is written ``"at"`` or ``events.at``.
 
         Args:
             query: DuckDB's SQL.

@@ -60,6 +60,18 @@ def newest(database: Database) -> datetime:
     return found
 
 
+def views(database: Database, names: Sequence[str]) -> list[Relation]:
+    """Views of the warehouse of these folded names.
+
+    Raises:
+        StoreUnavailableError: nobody answers.
+    """
+    return [
+        Relation(name, "warehouse", False, 0, 0, 0, 0, tuple((column, kind) for column, kind in columns or ()))
+        for name, columns in database.read(_FILE, "views", (list(names),))
+    ]
+
+
 class Tables:
     """The warehouse as one `Look` sees it."""
 

@@ -16,13 +16,15 @@ from dataflows_sdk.runs import Run
 from dataflows_sdk.syncing import positions
 from dataflows_sdk.syncing.report import SyncReport, SyncState
 from dataflows_sdk.syncing.work import SYNC, SYNC_NAME
-from dataflows_sdk.warehouse.desk import Warehouse
+from dataflows_sdk.warehouse.callers import caller_frames
+from dataflows_sdk.warehouse.desk import AsOf, Warehouse
 from dataflows_sdk.warehouse.shape import check_table_name
 from dataflows_sdk.warehouse.sources.opening import source_of
 from dataflows_sdk.warehouse.sources.page import Bound
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
+    from dataflows_sdk.warehouse.answer import Answer
 
 __all__ = ["PAGE_RETRY", "SYNC_NAME", "ContextWarehouse", "SyncRun", "Syncs"]
 
@@ -251,6 +253,34 @@ class ContextWarehouse(Syncs, Warehouse):
     def __init__(self, context: Context, **options: Any) -> None:
         super().__init__(context._database, **options)
         self._context = context
+
+    def sql(self, query: str, *parameters: Any, as_of: Any = None, timeout: Duration | None = None) -> Answer:
+        """Ask the tables and views with SQL, whatever the services they come from do just now: as ``ctx.sql``.
+
+        Raises:
+            QueryError: DuckDB cannot answer it, it took too long, or *as_of* lies in the future.
+        """
+        return self._context._sql(query, parameters, caller_frames(2), as_of, timeout)
+
+    def as_of(self, moment: Any) -> ContextAsOf:
+        """The tables as they were: at an instant, so long ago (``"2d"``), or when a run ended."""
+        if isinstance(moment, Run):
+            moment = moment.finished_at or self._ago("0s")
+        return ContextAsOf(self, self._ago(moment))
+
+
+class ContextAsOf(AsOf):
+    """The tables as they were at a moment, also for SQL. Made by ``ctx.warehouse.as_of``."""
+
+    _warehouse: ContextWarehouse
+
+    def sql(self, query: str, *parameters: Any, timeout: Duration | None = None) -> Answer:
+        """``ctx.sql`` with the tables as they were.
+
+        Raises:
+            QueryError: DuckDB cannot answer it, it took too long, or the moment lies in the future.
+        """
+        return self._warehouse._context._sql(query, parameters, caller_frames(2), self.moment, timeout)
 
 
 def _check(

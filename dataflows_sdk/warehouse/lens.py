@@ -30,6 +30,7 @@ from dataflows_sdk.warehouse.deadline import interruptible
 from dataflows_sdk.warehouse.mentions import OWN, PAST, WAREHOUSE, Mentions, mentions, words
 from dataflows_sdk.warehouse.mirror import TABLES, Mirrors
 from dataflows_sdk.warehouse.table_mirror import folded
+from dataflows_sdk.warehouse.view_rows import bring_views
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Database
@@ -102,6 +103,7 @@ class Lens:
         #: what users made, by lower-case name: the definition of a view or macro, or None
         self._objects: dict[str, str | None] = {}
         cursor = self._root.cursor()
+        self._database = None if callable(source) else source
         self._mirrors: Tables = source(cursor) if callable(source) else Mirrors(source, cursor, directory)
 
     def sql(
@@ -219,6 +221,8 @@ class Lens:
         try:
             if own or others:
                 tables = self._mirrors.refresh(own, others, past=as_of is not None, anew=anew)
+            if rest := {folded(name) for name in found.tables}.difference(TABLES, self._objects, tables):
+                tables = tables | self._views(connection, rest, as_of)
             taken = {*TABLES, *self._objects, *tables}
             variables.register((name for name in found.tables if folded(name) not in taken), scopes)
             bound = _bound(parameters)
@@ -227,6 +231,17 @@ class Lens:
             raise self._explained(error, text, variables if found.sure else None, tables) from error
         finally:
             variables.close()
+
+    def _views(self, connection: duckdb.DuckDBPyConnection, names: Collection[str], as_of: datetime | None) -> set[str]:
+        """Views of the warehouse among *names*, read for this query."""
+        if self._database is None:
+            return set()
+        found = bring_views(self._database, connection, names, self._directory)
+        if found and as_of is not None:
+            raise QueryError(
+                f"{min(found)} is a view of PostgreSQL, which answers as of now; ask its tables with as_of instead"
+            )
+        return found
 
     def _execute(
         self, connection: duckdb.DuckDBPyConnection, text: str, kind: str, parameters: Any, tables: Collection[str]

@@ -75,3 +75,15 @@ case when t.$c is not null then concat_ws(' ',
     (extract(year from t.$c) * 12 + extract(month from t.$c))::bigint, extract(day from t.$c)::bigint,
     (extract(hour from t.$c) * 3600000000 + extract(minute from t.$c) * 60000000 + extract(microseconds from t.$c))::bigint
 ) end
+
+-- name: views
+-- $1 folded name[]
+-- Views of the warehouse, whoever made them, without the pasts of tables: name, and the columns in order.
+select c.relname::text,
+       (select json_agg(json_build_array(a.attname, coalesce(b.typname, y.typname)) order by a.attnum)
+        from pg_attribute a join pg_type y on y.oid = a.atttypid left join pg_type b on b.oid = y.typbasetype
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+from pg_class c
+where c.relnamespace = 'warehouse'::regnamespace and c.relkind in ('v', 'm')
+  and lower(c.relname) = any($1::text[])
+  and not exists (select from dataflows.warehouse_table t where c.relname = t.name || '_history');

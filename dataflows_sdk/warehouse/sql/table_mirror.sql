@@ -72,3 +72,7 @@ to_months(cast(split_part($c, ' ', 1) as integer)) + to_days(cast(split_part($c,
 
 -- name: day
 case when suffix($c, ' BC') then cast(regexp_replace($c, '^(\S+)(.*) BC$', '\1 (BC)\2') as $kind) else cast($c as $kind) end
+
+-- name: view
+-- The rows of a view of PostgreSQL, for one query.
+create or replace temporary table $table ($columns);
