@@ -325,7 +325,7 @@ def _series(name: str, series: Any, kinds: dict[str, str]) -> Any:
         if types == {int} and not -(2**127) < min(there) <= max(there) < 2**127:
             kinds[name] = "value"
             return _values(series)
-        return series
+        return series.where(series.notna(), None)  # a missing value may be a Decimal that is none, or a NaT
     kinds[name] = "value"
     return _values(series)
 

@@ -66,6 +66,15 @@ class Origin:
         return [table, self.now, self.run, self.step, self.source]
 
 
+@dataclass(frozen=True, slots=True)
+class _OneRow:
+    """What is sent for a single row: the statement, the one that puts its versions in order, the columns it gives."""
+
+    text: str
+    in_order: str | None
+    columns: tuple[str, ...]
+
+
 class _Again(Exception):
     """Somebody else inserted or deleted the same rows since the snapshot: nothing of this is to stay."""
 
@@ -91,7 +100,7 @@ class Writer:
         self._on_loop = on_loop
         #: told the table after a transaction of its own; what a step writes, the engine tells
         self.wrote: Callable[[str], None] = lambda _: None
-        self._texts: dict[tuple[Any, ...], str] = {}
+        self._texts: dict[tuple[Any, ...], _OneRow] = {}
 
     # --- transactions ------------------------------------------------------------------------------------
 
@@ -205,39 +214,40 @@ class Writer:
             if bad.count:
                 raise _of(table, bad.error(1))
             texts = rows[0]
-            text = self._text_of_one(shape, texts.columns, insert=insert)
+            known = self._texts_of_one(shape, texts.columns, insert=insert)
             parameters = [*self.origin(source or shape.source).parameters(table), *texts.rows[0]]
             joined = self.joined()
-            found = None if joined is None else joined.first(text, parameters)
+            found = None if joined is None else joined.first(known.text, parameters)
             if found is None:
                 with self.transaction(table) as connection:
-                    found = Database.execute(connection, text, parameters, prepare=True)
+                    found = Database.execute(connection, known.text, parameters, prepare=True)
                     if not found:
                         raise _Again
-                    if found[0][0] and joined is None:
-                        self._in_order(connection, shape, found[0][-1])
+                    if found[0][0] and joined is None and known.in_order is not None:
+                        Database.execute(connection, known.in_order, [found[0][-1]], prepare=True)
             if not found:
                 raise _Again
             if joined is not None:
                 joined.marks.add(table)
-                if found[0][0] and shape.key:
-                    joined.later(statements.in_order(shape), [found[0][-1]])
-            return Row(table, dict(zip(statements.columns_of(shape), found[0][1:], strict=True)))
+                if found[0][0] and known.in_order is not None:
+                    joined.later(known.in_order, [found[0][-1]])
+            return Row(table, dict(zip(known.columns, found[0][1:], strict=True)))
 
         return self.attempts(table, work)
 
-    def _text_of_one(self, shape: Shape, columns: tuple[Column, ...], *, insert: bool) -> str:
+    def _texts_of_one(self, shape: Shape, columns: tuple[Column, ...], *, insert: bool) -> _OneRow:
         place = (shape.name, shape.version, columns, insert)
-        text = self._texts.get(place)
-        if text is None:
+        found = self._texts.get(place)
+        if found is None:
             if insert:
                 text = statements.insert(shape, statements.Incoming("one", columns), row=True)
             else:
                 text = statements.upsert_one(shape, columns)
+            in_order = statements.in_order(shape) if shape.key else None
             if len(self._texts) >= _TEXTS:
                 self._texts.clear()
-            self._texts[place] = text
-        return text
+            found = self._texts[place] = _OneRow(text, in_order, tuple(statements.columns_of(shape)))
+        return found
 
     def many(
         self,

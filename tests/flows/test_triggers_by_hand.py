@@ -106,7 +106,6 @@ def test_a_trigger_by_hand_of_a_paused_flow_waits_with_it(make_ctx: MakeContext)
         ("custom:paid", df.flow("loose").delay("d", "0s"), DefinitionError, "not saved"),
         ("", "workflow:w", DefinitionError, "order.paid"),
         (7, "workflow:w", DefinitionError, "order.paid"),
-        ("cdc:orders", "workflow:w", NodeUnavailableError, "warehouse tables"),
         ("auth:login", "workflow:w", NodeUnavailableError, "logins"),
         ("storage:put", "workflow:w", NodeUnavailableError, "documents"),
         ("cron:61 * * * *", "workflow:w", FlowValidationError, "61"),

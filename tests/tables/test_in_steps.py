@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..conftest import MakeContext, wait_until
 from .conftest import Sql
 
 HERE = Path(__file__).parent
+WANTED = os.environ.get("DATAFLOWS_SWEEP", "3")  # kills; or "all"
 OPEN = """select count(*) from pg_stat_activity
           where state like 'idle in transaction%%' and datname = current_database()"""
 
@@ -316,13 +318,13 @@ def test_a_large_result_goes_with_the_rows(make_ctx: MakeContext) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3600 if WANTED == "all" else 300)
 @pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
 def test_rows_survive_a_kill_at_every_point(linger: str, dataflows_databases: TestDatabases) -> None:
     report = kill_sweep(
         f"{HERE / 'flows_of_rows.py'}:main",
         dataflows_databases,
-        sample=8,
+        sample=None if WANTED == "all" else int(WANTED),
         seed=7,
         connect={"linger": linger},
         timeout="45s",
