@@ -83,7 +83,10 @@ def by_dlt(url: str, table: pa.Table) -> float:
 
     with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
         pipeline = dlt.pipeline(
-            "bench", pipelines_dir=directory, destination=dlt.destinations.postgres(url), dataset_name="loaded"
+            "bench",
+            pipelines_dir=directory,
+            destination=dlt.destinations.postgres(url.replace("postgres@", "postgres:any@")),  # it insists on one
+            dataset_name="loaded",
         )
         resource = dlt.resource([table], name="flights", primary_key=KEY, write_disposition="merge")
         return timed(lambda: pipeline.run(resource))[0]

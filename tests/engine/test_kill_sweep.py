@@ -18,7 +18,7 @@ from dataflows_sdk.testing.sweep import SweepFailedError
 from .every_type import EXPECTED
 
 HERE = Path(__file__).parent
-WANTED = os.environ.get("DATAFLOWS_SWEEP", "3")
+WANTED = os.environ.get("DATAFLOWS_SWEEP", "2")
 
 
 @pytest.mark.slow

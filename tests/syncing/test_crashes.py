@@ -23,7 +23,7 @@ from ..conftest import MakeContext
 from .conftest import Asked, Reply, Serve
 
 HERE = Path(__file__).parent
-WANTED = os.environ.get("DATAFLOWS_SWEEP", "3")
+WANTED = os.environ.get("DATAFLOWS_SWEEP", "2")
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from ..conftest import MakeContext, wait_until
 from .conftest import Sql
 
 HERE = Path(__file__).parent
-WANTED = os.environ.get("DATAFLOWS_SWEEP", "3")  # kills; or "all"
+WANTED = os.environ.get("DATAFLOWS_SWEEP", "2")  # kills; or "all"
 OPEN = """select count(*) from pg_stat_activity
           where state like 'idle in transaction%%' and datname = current_database()"""
 

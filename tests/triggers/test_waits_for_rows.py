@@ -333,7 +333,7 @@ def test_a_wait_survives_a_kill_at_every_point(dataflows_databases: TestDatabase
     report = kill_sweep(
         f"{HERE / 'flows_that_wait.py'}:main",
         dataflows_databases,
-        sample=4,
+        sample=2,
         seed=3,
         connect={"linger": "0s"},
         timeout="45s",
