@@ -36,7 +36,9 @@ def everything(sql: psycopg.Connection[Any]) -> str:
     return "\n".join(parts)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(token=TOKENS)
 def test_a_planted_token_stands_nowhere(
     token: str, ctx: df.Context, sql: psycopg.Connection[Any], tmp_path: Path, provider: Provider

@@ -341,7 +341,9 @@ def test_waiting_for_the_next_message(make_ctx: MakeContext) -> None:
     assert asyncio.run(reads()) == [4, 5]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     acts=st.lists(
         st.tuples(st.sampled_from(["publish", "fetch", "ack", "nak", "late"]), st.integers(1, 4)),

@@ -189,7 +189,9 @@ ANY = st.one_of(
 
 
 @given(st.lists(ANY, max_size=8), st.sampled_from(["refuse", "coerce"]))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_whatever_is_taken_comes_back_and_the_rest_is_told(warehouse: Warehouse, values: list[Any], bad: str) -> None:
     kinds = list(COLUMNS)[1:]
     table = warehouse.table("things", COLUMNS, key="key", bad=bad)

@@ -230,7 +230,9 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_as_of_equals_a_model_that_is_replayed(database: Database, sql: Sql, actions: list[tuple[str, Any]]) -> None:
     """Random upserts, deletes and changes of the table: every moment looks as it did then."""
     hands = Hands()

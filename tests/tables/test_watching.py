@@ -256,7 +256,9 @@ def _ours(table: Any, kind: str, key: int, value: int, rows: dict[int, int]) -> 
         rows.pop(key, None)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(actions=ACTIONS)
 def test_the_past_is_what_a_model_says(actions: Any, dataflows_databases: TestDatabases) -> None:
     url = dataflows_databases.create()

@@ -109,7 +109,9 @@ step = st.one_of(
 
 
 @given(steps=st.lists(step, max_size=14), small=st.booleans())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_after_any_writes_the_mirrors_are_as_the_tables(
     steps: list[tuple[str, Any]],
     small: bool,
