@@ -51,7 +51,7 @@ def test_a_change_wakes_the_run(make_ctx: MakeContext, linger: str) -> None:
     wait_until(lambda: any(each.kind == "step.waiting" for each in run.events()), "it waits")
     if linger == "0s":
         status(ctx, run)
-        assert not ctx._engine.live  # no thread, no task; a row
+        wait_until(lambda: not ctx._engine.live, "no thread and no task is left of it; a row is")
     table.upsert(id=2, status="paid")  # another row
     table.upsert(id=1, amount=1)  # another field
     table.upsert(id=1, status="paid")
