@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType, ModuleType
@@ -22,6 +23,41 @@ log = logging.getLogger("dataflows.worker")
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
+#: the signals that end a worker
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Ear:
+    """Hears signals in a thread of its own, until it is closed. Made and closed in the main thread.
+
+    A handler of Python's runs in the main thread only, between two instructions of it. While that thread waits for a
+    lock, and the system gives the signal to another thread, it does not run at all; and when it runs, the lock that it
+    wants may be held by the instruction before it. What the interpreter writes to a socket knows neither trouble.
+    """
+
+    def __init__(self, heard: Callable[[int], None]) -> None:
+        self._heard = heard
+        self._there, self._here = socket.socketpair()
+        self._here.setblocking(False)
+        self._handlers: dict[int, Handler] = {number: signal.signal(number, lambda *_: None) for number in _ENDING}
+        self._before = signal.set_wakeup_fd(self._here.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, name="dataflows-signals", daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while numbers := self._there.recv(64):
+            for number in numbers:
+                if number in _ENDING:
+                    self._heard(number)
+
+    def close(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._before)
+        self._here.close()
+        self._thread.join()
+        self._there.close()
+
 
 class Worker:
     """A context that works until it is told to stop. Made by `Context.worker`.
@@ -36,7 +72,7 @@ class Worker:
         self._grace = parse_duration(grace).total_seconds()
         self._stop = threading.Event()
         self._signals = 0
-        self._before: dict[int, Handler] | None = None
+        self._ear: _Ear | None = None
 
     def run(self, *, signals: bool = True) -> None:
         """Work until SIGTERM, Ctrl-C or `stop`; then hand the runs back, so that others go on with them at once.
@@ -55,17 +91,16 @@ class Worker:
             try:
                 self._context.close(grace=self._grace)
             finally:
-                for number, handler in (self._before or {}).items():
-                    signal.signal(number, handler)
-                self._before = None
+                if self._ear is not None:
+                    self._ear.close()
+                    self._ear = None
 
     def listen(self) -> None:
         """Take SIGTERM and Ctrl-C for the wish to stop from now on; `run` does it too. Only in the main thread."""
-        if self._before is None and threading.current_thread() is threading.main_thread():
-            numbers = [signal.SIGINT, signal.SIGTERM]
-            self._before = {number: signal.signal(number, self._signalled) for number in numbers}
+        if self._ear is None and threading.current_thread() is threading.main_thread():
+            self._ear = _Ear(self._signalled)
 
-    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+    def _signalled(self, number: int) -> None:
         self._signals += 1
         if self._signals == 1:
             log.info("got %s: handing the runs back", signal.Signals(number).name)

@@ -549,7 +549,7 @@ class Engine:
     # --- the end of the engine ---------------------------------------------------------------------------
 
     def hurry(self) -> None:
-        """Steps under way get no more time to end; from a signal handler too."""
+        """Steps under way get no more time to end; from any thread."""
         self.grace = 0.0
 
     def close(self) -> None:

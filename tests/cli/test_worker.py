@@ -19,7 +19,7 @@ from ..conftest import MakeContext, wait_until
 from .conftest import Dataflows, command, environment
 
 FLOWS = """
-import os, time
+import os, signal, threading, time
 import dataflows_sdk as df
 
 @df.workflow("who")
@@ -37,6 +37,11 @@ def slow(event, step):
 @df.workflow("stuck")
 def stuck(event, step):
     step.run("wait", time.sleep, 600)
+
+@df.workflow("told")
+def told(event, step):
+    # the system may give a signal to any thread; this one runs steps
+    step.run("tell", lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
 
 @df.workflow("age")
 async def age(event, step):
@@ -116,7 +121,7 @@ def test_a_worker_takes_on_runs_and_says_what_it_knows(make_ctx: MakeContext, wo
     assert {"who", "slow", "stuck", "age"} <= set(info["workflows"])
     assert (info["queues"], info["concurrency"], info["pid"]) == (None, 10, worker.process.pid)
     assert worker.end() == 0
-    assert "ready: age, slow, stuck, who; from all queues" in worker.log.read_text()
+    assert "ready: age, slow, stuck, told, who; from all queues" in worker.log.read_text()
     assert ctx._read("queues", "workers") == []
 
 
@@ -152,6 +157,16 @@ def test_a_second_signal_does_not_wait_for_steps(make_ctx: MakeContext, workers:
     worker.process.send_signal(signal.SIGTERM)
     worker.process.wait(30)
     wait_until(lambda: run.status == "queued", "it was handed back")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")
+def test_a_signal_is_heard_whatever_thread_gets_it(make_ctx: MakeContext, workers: Any) -> None:
+    ctx = starter(make_ctx)
+    worker = workers("jobs").ready()
+    run = ctx.start(named("told"))
+    worker.process.wait(30)
+    assert "got SIGTERM: handing the runs back" in worker.log.read_text()
+    assert run.status in ("queued", "succeeded")
 
 
 def test_a_worker_of_one_queue(make_ctx: MakeContext, workers: Any) -> None:
