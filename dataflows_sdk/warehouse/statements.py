@@ -59,6 +59,32 @@ def _filled(name: str, **words: str) -> str:
     return _WORD.sub(lambda found: words[found[1]], statement("tables", name, "dataflows_sdk.warehouse"))
 
 
+def _at(last: str = "null::timestamptz") -> str:
+    """When a write begins; *last* is the latest of the versions that it ends."""
+    return _filled("part_at", last=last)
+
+
+def _archived(shape: Shape, *, deleted: bool) -> str:
+    """The part that keeps the versions which a write ends."""
+    everything = columns_of(shape)
+    return _filled(
+        "part_archived",
+        past=past_name(shape.name),
+        all=_listed(everything),
+        all_locked=_listed(everything, "l."),
+        deleted=str(deleted).lower(),
+    )
+
+
+def _provenance(shape: Shape, values: Mapping[str, str]) -> dict[str, str]:
+    """The columns of ours that an inserted row has, and what stands in them."""
+    external = _external(shape.key, values)
+    return {
+        "provenance": _filled("part_provenance"),
+        "provenance_new": _filled("part_provenance_new", external=external),
+    }
+
+
 # --- rows -------------------------------------------------------------------------------------------------
 
 
@@ -100,6 +126,7 @@ def upsert(shape: Shape, incoming: Incoming) -> str:
     return _filled(
         "upsert",
         **_parts(shape, {name: "i." + quoted(name) for name in given}, rest),
+        at=_at("l.last"),
         incoming=incoming.text,
         or_differs=f"or {differs}" if rest else "",
         differs=differs,
@@ -117,6 +144,7 @@ def upsert_one(shape: Shape, columns: tuple[Column, ...]) -> str:
     return _filled(
         "upsert_one",
         **_parts(shape, values, rest),
+        at=_at("l._synced_at"),
         differs=_differs(rest, values),
         returning=_listed(everything, "t."),
         row=_listed(everything, "u."),
@@ -137,18 +165,17 @@ def in_order(shape: Shape) -> str:
 
 def _parts(shape: Shape, values: Mapping[str, str], rest: Sequence[str]) -> dict[str, str]:
     """What the statements for one row and for many have in common; *values* are the columns of the rows in SQL."""
-    everything = columns_of(shape)
     return {
         "table": table_name(shape.name),
-        "past": past_name(shape.name),
         "on": " and ".join(f"t.{quoted(name)} = {values[name]}" for name in shape.key),
-        "all": _listed(everything),
-        "all_locked": _listed(everything, "l."),
+        "written": _filled("part_written"),
+        "archived": _archived(shape, deleted=False),
         "sets": "".join(f"{quoted(name)} = {values[name]}, " for name in rest),
+        "stamps": _filled("part_stamps"),
         "columns": _listed(values),
         "values": ", ".join(values.values()),
-        "external": _external(shape.key, values),
         "key": _listed(shape.key),
+        **_provenance(shape, values),
     }
 
 
@@ -166,26 +193,25 @@ def insert(shape: Shape, incoming: Incoming, *, row: bool) -> str:
     return _filled(
         "insert",
         incoming=incoming.text,
+        at=_at(),
         answer=answer,
         table=table_name(shape.name),
         columns=_listed(given),
         values=_listed(given, "i."),
-        external=_external(shape.key, {name: "i." + quoted(name) for name in given}),
+        **_provenance(shape, {name: "i." + quoted(name) for name in given}),
         returning=_listed(everything, "t.") if row else "1",
     )
 
 
 def delete(shape: Shape, condition: str) -> str:
     """The statement that deletes the rows of a condition over ``t``."""
-    everything = columns_of(shape)
     return _filled(
         "delete",
+        at=_at("l.last"),
+        archived=_archived(shape, deleted=True),
         table=table_name(shape.name),
-        past=past_name(shape.name),
         condition=condition,
         order=_listed(shape.row_key, "t."),
-        all=_listed(everything),
-        all_locked=_listed(everything, "l."),
         same_row=" and ".join(f"t.{quoted(name)} = l.{quoted(name)}" for name in shape.row_key),
     )
 
@@ -234,13 +260,13 @@ def stage_new(shape: Shape, columns: Sequence[Column]) -> str:
 
 def load(name: str, shape: Shape, columns: Sequence[Column] = (), words: Mapping[str, str] | None = None) -> str:
     """A statement of the first load, ``load_…``."""
-    return _filled(
-        name,
-        table=table_name(shape.name),
-        past=past_name(shape.name),
-        names=_listed([*(column.name for column in columns), *(["_external_id"] if shape.key else [])]),
-        **(words or {}),
-    )
+    common = {
+        "table": table_name(shape.name),
+        "past": past_name(shape.name),
+        "at": _at(),
+        "names": _listed([*(column.name for column in columns), *(["_external_id"] if shape.key else [])]),
+    }
+    return _filled(name, **(common | dict(words or {})))
 
 
 def fixed(name: str) -> str:

@@ -507,7 +507,7 @@ class Writer:
     ) -> Written:
         """COPY straight into the table, and make its indexes afterwards."""
         parameters = origin.parameters(shape.name)
-        ((write, at),) = Database.execute(connection, statements.fixed("load_write"), parameters)
+        ((write, at),) = Database.execute(connection, statements.load("load_write", shape), parameters)
         name = statements.table_name(shape.name)
         indexes = Database.execute(connection, statements.fixed("load_indexes"), [name])
         for drop, _ in indexes:

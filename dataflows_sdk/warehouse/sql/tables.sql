@@ -1,6 +1,42 @@
 -- The statements of a table. What stands in {braces} is put in by `statements.py`: names of users, quoted, and lists of
 -- them; values are parameters, always.
 
+-- Parts that several statements are made of. A write begins no earlier than any before it on the same table, and later
+-- than every version that it ends, whatever the clocks say.
+
+-- name: part_at
+greatest(
+    coalesce($2::timestamptz, clock_timestamp()),
+    {last} + interval '1 microsecond',
+    (select max(w.at) + interval '1 microsecond' from dataflows.write w where w.name = $1)
+)
+
+-- name: part_written
+written as (
+    insert into dataflows.write (name, at, run, step, source, inserted, updated)
+    select $1, m.at, $3::uuid, $4::text, $5::text, m.fresh, m.changed
+    from moment m
+    where m.fresh + m.changed > 0
+    returning id, at
+)
+
+-- name: part_archived
+archived as (
+    insert into {past} ({all}, _valid_to, _ended_by, _deleted)
+    select {all_locked}, w.at, w.id, {deleted}
+    from locked l cross join written w
+)
+
+-- name: part_stamps
+_source = coalesce($5::text, t._source), _synced_at = w.at, _execution_id = $3::uuid,
+_version = t._version + 1, _write = w.id
+
+-- name: part_provenance
+_source, _external_id, _synced_at, _execution_id, _version, _write
+
+-- name: part_provenance_new
+$5::text, {external}, w.at, $3::uuid, 1, w.id
+
 -- name: upsert
 -- $1 table $2 now, or null for the database's $3 run $4 step $5 source; then the rows
 -- One statement: what is new or different, the locks in the order of the keys, the write, the versions that are over.
@@ -18,34 +54,19 @@ with incoming as materialized (
     order by {order}
     for update of t
 ), moment as materialized (
-    select greatest(
-               coalesce($2::timestamptz, clock_timestamp()),
-               l.last + interval '1 microsecond',
-               (select max(w.at) + interval '1 microsecond' from dataflows.write w where w.name = $1)
-           ) as at,
+    select {at} as at,
            l.n as changed,
            (select count(*) from matched m where m.fresh)::int as fresh
     from (select max(l._synced_at) as last, count(*)::int as n from locked l) l
-), written as (
-    insert into dataflows.write (name, at, run, step, source, inserted, updated)
-    select $1, m.at, $3::uuid, $4::text, $5::text, m.fresh, m.changed
-    from moment m
-    where m.fresh + m.changed > 0
-    returning id, at
-), archived as (
-    insert into {past} ({all}, _valid_to, _ended_by, _deleted)
-    select {all_locked}, w.at, w.id, false
-    from locked l cross join written w
-), updated as (
+), {written}, {archived}, updated as (
     update {table} t
-    set {sets} _source = coalesce($5::text, t._source), _synced_at = w.at, _execution_id = $3::uuid,
-        _version = t._version + 1, _write = w.id
+    set {sets} {stamps}
     from written w, locked l join incoming i on i._row = l._row
     where {on}
     returning {returning}
 ), inserted as (
-    insert into {table} as t ({columns}, _source, _external_id, _synced_at, _execution_id, _version, _write)
-    select {values}, $5::text, {external}, w.at, $3::uuid, 1, w.id
+    insert into {table} as t ({columns}, {provenance})
+    select {values}, {provenance_new}
     from written w, matched m join incoming i on i._row = m._row
     where m.fresh
     order by {order_incoming}
@@ -81,34 +102,19 @@ update dataflows.write set inserted = $2, updated = $3 where id = $1 and $2 + $3
 with locked as materialized (
     select t.* from {table} t where {on} and ({differs}) for update of t
 ), moment as materialized (
-    select greatest(
-               coalesce($2::timestamptz, clock_timestamp()),
-               l._synced_at + interval '1 microsecond',
-               (select max(w.at) + interval '1 microsecond' from dataflows.write w where w.name = $1)
-           ) as at,
+    select {at} as at,
            (l._version is not null)::int as changed,
            (l._version is null and not exists (select from {table} t where {on}))::int as fresh
     from (values (0)) as always(one) left join locked l on true
-), written as (
-    insert into dataflows.write (name, at, run, step, source, inserted, updated)
-    select $1, m.at, $3::uuid, $4::text, $5::text, m.fresh, m.changed
-    from moment m
-    where m.fresh + m.changed > 0
-    returning id, at
-), archived as (
-    insert into {past} ({all}, _valid_to, _ended_by, _deleted)
-    select {all_locked}, w.at, w.id, false
-    from locked l cross join written w
-), updated as (
+), {written}, {archived}, updated as (
     update {table} t
-    set {sets} _source = coalesce($5::text, t._source), _synced_at = w.at, _execution_id = $3::uuid,
-        _version = t._version + 1, _write = w.id
+    set {sets} {stamps}
     from written w, moment m
     where m.changed = 1 and {on}
     returning {returning}
 ), inserted as (
-    insert into {table} as t ({columns}, _source, _external_id, _synced_at, _execution_id, _version, _write)
-    select {values}, $5::text, {external}, w.at, $3::uuid, 1, w.id
+    insert into {table} as t ({columns}, {provenance})
+    select {values}, {provenance_new}
     from written w, moment m
     where m.fresh = 1
     on conflict ({key}) do nothing
@@ -126,18 +132,15 @@ select false, {row_same} from {table} t where {on} and exists (select from momen
 with incoming as materialized (
     {incoming}
 ), moment as materialized (
-    select greatest(
-               coalesce($2::timestamptz, clock_timestamp()),
-               (select max(w.at) + interval '1 microsecond' from dataflows.write w where w.name = $1)
-           ) as at,
+    select {at} as at,
            (select count(*) from incoming)::int as fresh
 ), written as (
     insert into dataflows.write (name, at, run, step, source, inserted)
     select $1, m.at, $3::uuid, $4::text, $5::text, m.fresh from moment m where m.fresh > 0
     returning id, at
 ), inserted as (
-    insert into {table} as t ({columns}, _source, _external_id, _synced_at, _execution_id, _version, _write)
-    select {values}, $5::text, {external}, w.at, $3::uuid, 1, w.id
+    insert into {table} as t ({columns}, {provenance})
+    select {values}, {provenance_new}
     from written w cross join incoming i
     order by i._row
     returning {returning}
@@ -155,22 +158,14 @@ select true, {row} from inserted u;
 with locked as materialized (
     select t.* from {table} t where {condition} order by {order} for update of t
 ), moment as materialized (
-    select greatest(
-               coalesce($2::timestamptz, clock_timestamp()),
-               l.last + interval '1 microsecond',
-               (select max(w.at) + interval '1 microsecond' from dataflows.write w where w.name = $1)
-           ) as at,
+    select {at} as at,
            l.n as gone
     from (select max(l._synced_at) as last, count(*)::int as n from locked l) l
 ), written as (
     insert into dataflows.write (name, at, run, step, source, deleted)
     select $1, m.at, $3::uuid, $4::text, $5::text, m.gone from moment m where m.gone > 0
     returning id, at
-), archived as (
-    insert into {past} ({all}, _valid_to, _ended_by, _deleted)
-    select {all_locked}, w.at, w.id, true
-    from locked l cross join written w
-), deleted as (
+), {archived}, deleted as (
     delete from {table} t using locked l where {same_row}
     returning 1
 )
@@ -225,10 +220,7 @@ drop table staged;
 -- name: load_write
 -- $1 table $2 now $3 run $4 step $5 source
 insert into dataflows.write (name, at, run, step, source)
-select $1, greatest(
-           coalesce($2::timestamptz, clock_timestamp()),
-           (select max(w.at) + interval '1 microsecond' from dataflows.write w where w.name = $1)
-       ), $3::uuid, $4::text, $5::text
+select $1, {at}, $3::uuid, $4::text, $5::text
 returning id, at;
 
 -- name: load_count
