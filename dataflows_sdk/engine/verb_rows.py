@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.core.durations import Duration
 from dataflows_sdk.core.ids import deterministic_id
 from dataflows_sdk.engine.decide import Recorded, Take, Unfinished, decide_step
 from dataflows_sdk.engine.live import Frame
@@ -43,13 +43,9 @@ class RowVerbs(WaitVerbs):
         The wait is written down before the journal says that it began, and the row is looked at after that. A change
         of which nobody was told in between is seen by that look; one that comes later is told to the run's inbox.
         """
-        if on_timeout not in ("return", "raise"):
-            raise DefinitionError(f"on_timeout is 'return' or 'raise', not {on_timeout!r}")
-        span = None if timeout is None else parse_duration(timeout)
+        span = self._patience(timeout, on_timeout)
         live = self.live
-        if live.stopping is not None:
-            await self.unwound()
-        frame = item if item is not None else self.enter("wait", name)
+        frame = await self._entered("wait", name, item)
         try:
             decision = decide_step(frame.record, "wait")
             if isinstance(decision, Recorded):

@@ -28,6 +28,19 @@ class WaitVerbs(VerbBase):
 
     __slots__ = ()
 
+    async def _entered(self, op: str, name: str, item: Frame | None) -> Frame:
+        """A wait begins, unless the run is being unwound."""
+        if self.live.stopping is not None:
+            await self.unwound()
+        return item if item is not None else self.enter(op, name)
+
+    @staticmethod
+    def _patience(timeout: Duration | None, on_timeout: str) -> timedelta | None:
+        """How long a wait lasts; DefinitionError where *on_timeout* is nothing that can be done then."""
+        if on_timeout not in ("return", "raise"):
+            raise DefinitionError(f"on_timeout is 'return' or 'raise', not {on_timeout!r}")
+        return None if timeout is None else parse_duration(timeout)
+
     # --- time --------------------------------------------------------------------------------------------
 
     async def sleep(
@@ -43,9 +56,7 @@ class WaitVerbs(VerbBase):
         moment = None if until is None else parse_instant(until)
         span = parse_duration(duration) if moment is None else None  # type: ignore[arg-type]
         live = self.live
-        if live.stopping is not None:
-            await self.unwound()
-        frame = item if item is not None else self.enter("sleep", name)
+        frame = await self._entered("sleep", name, item)
         try:
             decision = decide_step(frame.record, "sleep")
             if isinstance(decision, Recorded):
@@ -81,14 +92,10 @@ class WaitVerbs(VerbBase):
 
         *until* is the deadline as an instant; *asked* is written together with the beginning of the wait.
         """
-        if on_timeout not in ("return", "raise"):
-            raise DefinitionError(f"on_timeout is 'return' or 'raise', not {on_timeout!r}")
         wanted = None if match is None else self.engine.values.tree(dict(match))
-        span = None if timeout is None else parse_duration(timeout)
+        span = self._patience(timeout, on_timeout)
         live = self.live
-        if live.stopping is not None:
-            await self.unwound()
-        frame = item if item is not None else self.enter("wait", name)
+        frame = await self._entered("wait", name, item)
         try:
             decision = decide_step(frame.record, "wait")
             if isinstance(decision, Recorded):

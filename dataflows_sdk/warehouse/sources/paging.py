@@ -6,6 +6,7 @@ What is asked for next is ``{"url": …}`` or ``{"params": {…}}`` beside the p
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urljoin
@@ -32,16 +33,16 @@ class Answer(BaseModel):
     count: int
 
 
-class _Style(BaseModel):
+class _Style(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def first(self) -> dict[str, Any]:
         """What the first request asks for."""
         return {"params": {}}
 
+    @abstractmethod
     def following(self, asked: Mapping[str, Any], answer: Answer) -> dict[str, Any] | None:
         """What the next request asks for; None at the end."""
-        raise NotImplementedError(f"{type(self).__name__} after {asked} and {answer.count} records")
 
     def rows_in_all(self, answer: Answer) -> int | None:
         """How many rows there are, if the answer says so."""
