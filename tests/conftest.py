@@ -17,7 +17,9 @@ import pytest
 
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
+    from dataflows_sdk.store.database import Database
     from dataflows_sdk.testing.databases import TestDatabases
+    from dataflows_sdk.testing.sweep import SweepReport
 
 
 #: a file system in memory, and how many bytes of it must be free
@@ -128,6 +130,16 @@ def database_url(dataflows_url: str) -> str:
     return dataflows_url
 
 
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database as the library's parts see it."""
+    from dataflows_sdk.store.database import Database
+
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
 class MakeContext(Protocol):
     """``make_ctx(linger="0s", url=…)``: like `df.connect`, on the test's database."""
 
@@ -165,3 +177,46 @@ def make_ctx(database_url: str, dataflows_databases: TestDatabases) -> Iterator[
 def ctx(make_ctx: MakeContext) -> Context:
     """A context on the test's database."""
     return make_ctx()
+
+
+# --- kills ------------------------------------------------------------------------------------------------
+
+#: at how many fault points a sweep kills, or "all" of them (an hour)
+_KILLS = os.environ.get("DATAFLOWS_SWEEP", "2")
+
+
+class Sweep(Protocol):
+    """``sweep(HERE / "flows.py", "main", linger="0s", seed=7)``: a report of kills after which nothing was wrong."""
+
+    def __call__(
+        self, script: Path, main: str = "main", *, linger: str, seed: int, timeout: str = "45s"
+    ) -> SweepReport: ...
+
+
+@pytest.fixture
+def sweep(dataflows_databases: TestDatabases) -> Sweep:
+    """Kills a workflow at a seeded sample of its fault points; ``DATAFLOWS_SWEEP`` says how many, or ``all``."""
+    from dataflows_sdk.testing import kill_sweep
+
+    def swept(script: Path, main: str = "main", *, linger: str, seed: int, timeout: str = "45s") -> SweepReport:
+        report = kill_sweep(
+            f"{script}:{main}",
+            dataflows_databases,
+            sample=None if _KILLS == "all" else int(_KILLS),
+            seed=seed,
+            connect={"linger": linger},
+            timeout=timeout,
+        )
+        print(report)
+        assert report.ok, str(report)
+        return report
+
+    return swept
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A sweep takes its time, all of it an hour."""
+    for item in items:
+        if "sweep" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(3600 if _KILLS == "all" else 300))

@@ -6,7 +6,6 @@ so many.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -15,45 +14,23 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.testing import TestDatabases, kill_sweep
 from dataflows_sdk.testing.sweep import SweepFailedError
 
+from ..conftest import Sweep
 from .every_type import EXPECTED
 
 HERE = Path(__file__).parent
-WANTED = os.environ.get("DATAFLOWS_SWEEP", "2")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600 if WANTED == "all" else 300)
 @pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
 @pytest.mark.parametrize("main", ["main_async", "main_sync", "main_dag", "main_undo", "main_undo_sync"])
-def test_every_verb_survives_a_kill_at_every_point(main: str, linger: str, dataflows_databases: TestDatabases) -> None:
-    report = kill_sweep(
-        f"{HERE / 'every_verb.py'}:{main}",
-        dataflows_databases,
-        sample=None if WANTED == "all" else int(WANTED),
-        seed=hash_of(main, linger),
-        connect={"linger": linger},
-        timeout="45s",
-    )
-    print(report)
-    assert report.ok, str(report)
+def test_every_verb_survives_a_kill_at_every_point(main: str, linger: str, sweep: Sweep) -> None:
+    report = sweep(HERE / "every_verb.py", main, linger=linger, seed=hash_of(main, linger))
     assert report.passes["commit.sent"] > 10
     assert report.passes["run.suspended"] > 0 or linger == "1s"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600 if WANTED == "all" else 300)
 @pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
-def test_every_node_type_survives_a_kill_at_every_point(linger: str, dataflows_databases: TestDatabases) -> None:
-    report = kill_sweep(
-        f"{HERE / 'every_type.py'}:main_types",
-        dataflows_databases,
-        sample=None if WANTED == "all" else int(WANTED),
-        seed=hash_of("types", linger),
-        connect={"linger": linger},
-        timeout="60s",
-    )
-    print(report)
-    assert report.ok, str(report)
+def test_every_node_type_survives_a_kill_at_every_point(linger: str, sweep: Sweep) -> None:
+    report = sweep(HERE / "every_type.py", "main_types", linger=linger, seed=hash_of("types", linger), timeout="60s")
     assert report.result == EXPECTED
     assert report.passes["commit.sent"] > 10
 

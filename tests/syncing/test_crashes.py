@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -17,29 +16,16 @@ import pytest
 
 import dataflows_sdk as df
 from dataflows_sdk.engine import faults
-from dataflows_sdk.testing import TestDatabases, kill_sweep
 
-from ..conftest import MakeContext
+from ..conftest import MakeContext, Sweep
 from .conftest import Asked, Reply, Serve
 
 HERE = Path(__file__).parent
-WANTED = os.environ.get("DATAFLOWS_SWEEP", "2")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600 if WANTED == "all" else 300)
 @pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
-def test_ten_pages_survive_a_kill_at_every_point(linger: str, dataflows_databases: TestDatabases) -> None:
-    report = kill_sweep(
-        f"{HERE / 'ten_pages.py'}:main",
-        dataflows_databases,
-        sample=None if WANTED == "all" else int(WANTED),
-        seed=len(linger),
-        connect={"linger": linger},
-        timeout="60s",
-    )
-    print(report)
-    assert report.ok, str(report)
+def test_ten_pages_survive_a_kill_at_every_point(linger: str, sweep: Sweep) -> None:
+    report = sweep(HERE / "ten_pages.py", linger=linger, seed=len(linger), timeout="60s")
     assert sum(report.effects.values()) == 20, "ten pages, asked for once each, in each of two syncs"
     assert report.passes["step.ran"] > 20
 

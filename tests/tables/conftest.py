@@ -16,13 +16,6 @@ Sql = Callable[..., list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def warehouse(database: Database) -> Warehouse:
     return Warehouse(database, ago=moment_or_ago)
 

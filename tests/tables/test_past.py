@@ -104,7 +104,7 @@ def test_why_outside_of_a_run(warehouse: Warehouse) -> None:
         2,
         (1, "x"),
     )
-    assert str(why).endswith("by hand; 2 versions") or "outside of a run; 2 versions" in str(why)
+    assert str(why) == f"t 1, x: updated {why.at:%Y-%m-%d %H:%M:%S} UTC outside of a run; 2 versions"
     table.delete((1, "x"))
     gone = table.why((1, "x"))
     assert gone is not None

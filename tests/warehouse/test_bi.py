@@ -34,13 +34,6 @@ def ground(database_url: str) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def role(ground: Ground) -> Iterator[Callable[[str], str]]:
     """Names that no other test of the server has; whatever is left of them goes at the end."""
     made: list[str] = []

@@ -31,13 +31,6 @@ def ground(database_url: str) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def views(database: Database, ground: Ground) -> Views:
     return Views(database)
 
