@@ -13,9 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import wait_until
 from .documents import ROOT, all_documents, blocks, script
 
 SECONDS = 120
+#: what a newcomer reads first begins with nothing; elsewhere a database is there already, which saves its making
+FIRST = {"README.md", "docs/tutorial/first-run.md"}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embedded database that is new and at rest."""
+    folder = tmp_path_factory.mktemp("cluster")
+    connect = "import dataflows_sdk as df; df.connect().close()"
+    subprocess.run([sys.executable, "-c", connect], cwd=folder, timeout=SECONDS, check=True)
+    made = folder / ".dataflows"
+    wait_until(lambda: not (made / "pgdata" / "postmaster.pid").exists(), "its server has stopped", SECONDS)
+    return made
 
 
 def run(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -38,7 +52,9 @@ WITH_CODE = [path for path in all_documents() if "```python" in path.read_text()
 
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_code_of_a_document_runs(document: Path, tmp_path: Path) -> None:
+def test_code_of_a_document_runs(document: Path, tmp_path: Path, cluster: Path) -> None:
+    if os.name == "posix" and str(document.relative_to(ROOT)) not in FIRST and "connect(" in document.read_text():
+        subprocess.run(["cp", "-a", str(cluster), str(tmp_path)], check=True)  # keeps the owner, who need not be us
     done = run(document, tmp_path)
     assert done.returncode == 0, f"{document.relative_to(ROOT)}, by its own line numbers:\n{done.stderr}"
 
