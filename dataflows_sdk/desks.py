@@ -13,6 +13,8 @@ from dataflows_sdk.arguments import moment_or_ago
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dataflows_memory.desk import Memory
+
     from dataflows_sdk.approvals import Approvals
     from dataflows_sdk.bulk import Bulk
     from dataflows_sdk.connections.clients import ServiceClient, ServiceClients
@@ -250,6 +252,14 @@ class Desks:
             address=None if server is None else lambda: server.tcp_url,
         )
         made._writer.wrote = lambda table: engine.on_rows((table,))
+        return made
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What agents remember and recall: texts, documents, rows and runs."""
+        from dataflows_sdk.plugins import desk
+
+        made: Memory = desk("memory")(self._whole)
         return made
 
     @cached_property

@@ -362,6 +362,14 @@ class ShapeError(DefinitionError):
     """A table cannot look like this."""
 
 
+class RecallError(DataflowsError):
+    """The memory cannot remember or be asked so."""
+
+
+class ItemNotFoundError(RecallError):
+    """There is no item of this number in the memory."""
+
+
 class WarehouseError(DataflowsError):
     """A table or view of the warehouse cannot do this."""
 

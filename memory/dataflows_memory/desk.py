@@ -1,0 +1,494 @@
+"""``ctx.memory``: what agents remember and recall."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dataflows_memory.conditions import conditions
+from dataflows_memory.items import ORIGINS, Item, New, Recalled
+from dataflows_memory.recall import Recaller, Wanted
+from dataflows_memory.store import Store, check_name
+from dataflows_memory.words import check_language
+from dataflows_memory.writing import Keeper, Stored, Writer
+from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.errors import ItemNotFoundError, RecallError
+from dataflows_sdk.warehouse.table import in_thread
+
+if TYPE_CHECKING:
+    from dataflows_memory.embedding.embedder import Embedder
+    from dataflows_memory.store import Collection
+    from dataflows_sdk.context import Context
+    from dataflows_sdk.core.durations import Instant
+
+#: what a collection is called when nothing is said
+DEFAULT = "default"
+#: the mark of memory on a step's transaction
+_MARK = "dataflows_memory"
+_LONGEST = 10_000_000
+
+
+class Memory:
+    """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
+
+    Args:
+        context: whose database it is in.
+        embedder: makes texts into vectors; None: everything is found by words alone.
+    """
+
+    def __init__(self, context: Context, embedder: Embedder | None = None) -> None:
+        self._context = context
+        self._embedder = embedder
+        warehouse = context.warehouse
+        self._store = Store(context._database, self._transaction, self._has_written)
+        self._writer = warehouse._writer
+        self._sizes: dict[tuple[int, ...], tuple[float, Any]] = {}
+
+    def __repr__(self) -> str:
+        by = "words alone" if self._embedder is None else self._embedder.name
+        return f"<Memory by {by}>"
+
+    # --- collections -------------------------------------------------------------------------------------
+
+    def collection(self, name: str = DEFAULT, *, language: str = "english", around: int = 1) -> None:
+        """Make a collection, if there is none of this name; `remember` makes one with these defaults.
+
+        Args:
+            name: of it.
+            language: by which words are cut to stems, for example ``"german"``; ``"none"`` leaves them whole.
+            around: with how many neighbours on each side a part of a document or conversation is read besides alone;
+                0 halves what is embedded.
+
+        Raises:
+            RecallError: there is one, with another language or other neighbours; or the name is none.
+        """
+        check_language(language)
+        if not 0 <= around <= 5:
+            raise RecallError(f"around={around}: a part is read with 0 to 5 neighbours on each side")
+        made = self._store.make_collection(name, language, around)
+        if (made.language, made.around) != (language, around):
+            raise RecallError(
+                f"collection {name!r} is there with language={made.language!r} and around={made.around}; "
+                "what is in it was read so: take another name"
+            )
+
+    def collections(self) -> list[dict[str, Any]]:
+        """What there is: name, language, around, embedder, dimension, scopes and the number of items in force."""
+        self._store.prepare()
+        names = ("name", "language", "around", "embedder", "dimension", "scopes", "items")
+        return [
+            {**dict(zip(names, row, strict=True)), "scopes": row[5] or []}
+            for row in self._store.ask("items", "collections")
+        ]
+
+    # --- remembering -------------------------------------------------------------------------------------
+
+    def remember(
+        self,
+        texts: str | Iterable[str],
+        *,
+        collection: str = DEFAULT,
+        scope: str = "",
+        ref: str | None = None,
+        to: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+    ) -> Stored:
+        """Remember a text, or several; inside a step it commits together with the step's record.
+
+        The same text in the same place is kept once and embedded once. Another text with the *ref* of an earlier one
+        takes its place from now on: the earlier one is still what `recall` finds as of before.
+
+        Args:
+            texts: one, or several; each is an item.
+            collection: where; it is made if there is none.
+            scope: whose memory it is: a tenant, a user, a project. `recall` sees one scope, unless more are asked for.
+            ref: a name for it, by which it can be replaced and forgotten; several texts are then the parts of one.
+            to: a conversation (or log) at whose end the texts are put.
+            meta: properties to filter by; a JSON object.
+            since: when it became true; by default now.
+            until: when it stops to be true.
+
+        Returns:
+            the numbers of the items, and how many of them are new.
+
+        Raises:
+            RecallError: a text is empty or longer than 10 million letters; the collection was made by another embedder.
+            EmbeddingError: the embedder gives no vectors; nothing was remembered.
+        """
+        if ref is not None and to is not None:
+            raise RecallError("ref= replaces what is there, to= puts something at its end: give one of them")
+        given = [texts] if isinstance(texts, str) else list(texts)
+        when = {"valid_from": self._moment(since), "valid_to": self._moment(until)}
+        if when["valid_from"] and when["valid_to"] and when["valid_from"] >= when["valid_to"]:
+            raise RecallError(f"since={since!r} is not before until={until!r}")
+        properties = _checked_meta(meta)
+        refs = [check_ref(ref or to)] * len(given) if ref or to else [_ref_of(text) for text in given]
+        parts = range(len(given)) if ref else [0] * len(given)
+        items = [
+            New(_checked_text(text), "text", name, part, meta=properties, **when)
+            for text, name, part in zip(given, refs, parts, strict=True)
+        ]
+        if not (ref or to):
+            items = list({item.ref: item for item in items}.values())
+        whole = {("text", ref)} if ref else set[tuple[str, str]]()
+        return self._put(collection, scope, items, append=to is not None, whole=whole, at=when["valid_from"])
+
+    def update(
+        self, item: int, text: str, *, meta: Mapping[str, Any] | None = None, since: Instant | None = None
+    ) -> Stored:
+        """Say what is true now instead of an item; what it said stays true until then.
+
+        Args:
+            item: its number.
+            text: what is true now.
+            meta: its properties now; by default those that it has.
+            since: when that became true; by default now.
+
+        Raises:
+            ItemNotFoundError: there is no such item.
+            RecallError: it is over already.
+        """
+        known = self.get(item)
+        if known.valid_to is not None or known.retired_at is not None:
+            raise RecallError(f"item {item} is over: another one has taken its place, see history({known.ref!r})")
+        at = self._moment(since)
+        properties = known.meta if meta is None else _checked_meta(meta)
+        new = New(_checked_text(text), known.origin, known.ref, known.part, known.heading, properties, None, at)
+        return self._put(known.collection, known.scope, [new], at=at)
+
+    def retract(self, *items: int) -> int:
+        """Take items back that were never true: nothing finds them any more, except ``known_at`` before.
+
+        Returns:
+            how many were taken back.
+        """
+        return self._end("retire_items", items)
+
+    def forget(self, *items: int, ref: str | None = None, collection: str = DEFAULT, scope: str = "") -> int:
+        """Delete items for good, with every version, their words and their vectors.
+
+        Args:
+            items: their numbers; or
+            ref: what is to be forgotten with all of its parts, in a
+            collection: and a
+            scope: of it.
+
+        Returns:
+            how many versions were deleted.
+
+        Raises:
+            RecallError: neither numbers nor a name.
+        """
+        self._store.prepare()
+        if bool(items) == (ref is not None):
+            raise RecallError("forget(number, …), or forget(ref=…): say what")
+        if ref is not None:
+            places = list(self._places(collection, [scope]).values())
+            ids = [id_ for (id_,) in self._store.ask("items", "all_of", [places, None, ref])]
+        else:
+            ids = []
+            for item in items:
+                known = self.get(item)
+                ids += [version.id for version in self._history(known) if version.part == known.part]
+        with self._store.transaction() as connection:
+            self._store.run(connection, "items", "forget", [sorted(set(ids))])
+        self._sizes.clear()
+        return len(set(ids))
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    def get(self, item: int) -> Item:
+        """An item by its number.
+
+        Raises:
+            ItemNotFoundError: there is none.
+        """
+        self._store.prepare()
+        found = self._store.ask("items", "item", [_number(item)])
+        if not found:
+            raise ItemNotFoundError(f"there is no item {item} in the memory: it was never there, or is forgotten")
+        return Item.of(found[0])
+
+    def around(self, item: int, before: int = 1, after: int = 1) -> list[Item]:
+        """An item with the parts before and after it, as they were when it became true.
+
+        Raises:
+            ItemNotFoundError: there is none.
+        """
+        self.get(item)
+        return [Item.of(row) for row in self._store.ask("recall", "neighbours", [item, max(0, before), max(0, after)])]
+
+    def history(self, ref: str, *, collection: str = DEFAULT, scope: str = "") -> list[Item]:
+        """Every version of what has this name, oldest first."""
+        places = self._places(collection, [scope])
+        return [Item.of(row) for row in self._store.ask("items", "history", [list(places.values()), ref])]
+
+    def recall(
+        self,
+        question: str,
+        k: int = 5,
+        *,
+        collection: str = DEFAULT,
+        scope: str | Sequence[str] | None = "",
+        where: Mapping[str, Any] | None = None,
+        origin: str | Sequence[str] | None = None,
+        as_of: Instant | None = None,
+        known_at: Instant | None = None,
+        since: Instant | None = None,
+        recency: Duration | None = None,
+        different: float | None = None,
+        without_runs: Sequence[Any] = (),
+        rerank: Callable[[str, Sequence[str]], Sequence[float]] | None = None,
+        around: int = 0,
+    ) -> Recalled:
+        """The items that fit a question best: by their words and, with an embedder, by what they mean.
+
+        Args:
+            question: in words.
+            k: how many.
+            collection: where to look.
+            scope: whose memory; several; or None for all scopes.
+            where: properties that the items have: ``{"project": "alpha", "hours": {"gt": 3}, "state": ["open", "new"]}``
+                with ``eq ne gt gte lt lte in exists``.
+            origin: only ``"text"``, ``"document"``, ``"row"``, ``"run"`` or ``"step"``.
+            as_of: what was true then; by default now.
+            known_at: what was known here then.
+            since: only what became true from then on.
+            recency: the age that halves a score; by default age does not count.
+            different: 0 to 1, how much the hits shall differ from each other (maximal marginal relevance).
+            without_runs: leave out what these runs wrote.
+            rerank: a function of the question and of texts that gives a score for each; the best come first.
+            around: give each hit with so many parts before and after it.
+
+        Raises:
+            RecallError: the question is empty, there is no such collection or scope, or a condition makes no sense.
+            EmbeddingError: the question cannot be embedded.
+        """
+        if not isinstance(question, str) or not question.strip():
+            raise RecallError("the question is empty: recall('what to look for')")
+        if not 1 <= k <= 1_000:
+            raise RecallError(f"k={k}: 1 to 1,000 items are found at once")
+        if different is not None and not 0 <= different <= 1:
+            raise RecallError(f"different={different}: from 0 (only relevance) to 1 (only difference)")
+        home = self._home(collection)
+        scopes = None if scope is None else [scope] if isinstance(scope, str) else list(scope)
+        places = self._places(collection, scopes)
+        having, path = conditions(where or {})
+        wanted = Wanted(
+            question,
+            k,
+            tuple(sorted(places.values())),
+            self._moment(as_of),
+            self._moment(known_at),
+            self._moment(since),
+            _origins(origin),
+            having,
+            path,
+            tuple(str(getattr(run, "id", run)) for run in without_runs) or None,
+            None if recency is None else parse_duration(recency).total_seconds(),
+            different,
+        )
+        vector = None
+        if home.vectors is not None and self._embedder is not None:
+            self._check_same(home)
+            vector = self._embedder.embed([question], query=True)[0]
+        hits, among = Recaller(self._store, home, self._sizes).find(wanted, vector, self._now(), rerank)
+        if not hits and where:
+            self._check_properties(wanted.places, where)
+        if around:
+            hits = [
+                type(hit)(hit.item, hit.score, hit.parts, tuple(self.around(hit.item.id, around, around)))
+                for hit in hits
+            ]
+        return Recalled(
+            question,
+            tuple(hits),
+            collection,
+            tuple(sorted(places)),
+            "words" if vector is None else "hybrid",
+            None if home.vectors is None or vector is None else home.vectors.name,
+            wanted.as_of,
+            wanted.known_at,
+            among,
+            "" if vector is not None else self._why_words(home),
+        )
+
+    # --- awaited -----------------------------------------------------------------------------------------
+
+    async def aremember(self, texts: str | Iterable[str], **options: Any) -> Stored:
+        """`remember`, to be awaited."""
+        return await in_thread(self.remember, texts, **options)
+
+    async def aupdate(self, item: int, text: str, **options: Any) -> Stored:
+        """`update`, to be awaited."""
+        return await in_thread(self.update, item, text, **options)
+
+    async def aforget(self, *items: int, **options: Any) -> int:
+        """`forget`, to be awaited."""
+        return await in_thread(self.forget, *items, **options)
+
+    async def arecall(self, question: str, k: int = 5, **options: Any) -> Recalled:
+        """`recall`, to be awaited."""
+        return await in_thread(self.recall, question, k, **options)
+
+    # --- within ------------------------------------------------------------------------------------------
+
+    def _put(
+        self,
+        collection: str,
+        scope: str,
+        items: Sequence[New],
+        *,
+        append: bool = False,
+        whole: Iterable[tuple[str, str]] = (),
+        at: datetime | None = None,
+    ) -> Stored:
+        home = self._store.collection(collection) or self._store.make_collection(collection, "english", 1)
+        home = self._with_embedder(home)
+        place = self._store.make_place(home, scope)
+        origin = self._writer.origin(None)
+        writer = Writer(origin.now, origin.run, origin.step)
+        stored = Keeper(self._store, home, self._embedder).put(
+            place, items, writer, append=append, whole=set(whole), at=at
+        )
+        if stored.added or stored.ended:
+            self._sizes.clear()
+        return stored
+
+    def _with_embedder(self, home: Collection) -> Collection:
+        if self._embedder is None or home.vectors is not None:
+            self._check_same(home)
+            return home
+        vectors = self._store.vectors_for(self._embedder.name, self._embedder.dimension)
+        self._store.ask("items", "use_embedder", [home.id, vectors.id])
+        made = self._store.collection(home.name)
+        assert made is not None
+        return made
+
+    def _check_same(self, home: Collection) -> None:
+        if self._embedder is not None and home.vectors is not None and home.vectors.name != self._embedder.name:
+            raise RecallError(
+                f"collection {home.name!r} was embedded by {home.vectors.name!r}, and this memory has "
+                f"{self._embedder.name!r}: what they give cannot be compared. Use that one, or another collection"
+            )
+
+    def _why_words(self, home: Collection) -> str:
+        if self._embedder is None:
+            return "found by words alone: this memory has no embedder"
+        return f"found by words alone: collection {home.name!r} was written without an embedder"
+
+    def _home(self, collection: str) -> Collection:
+        home = self._store.collection(collection)
+        if home is None:
+            names = ", ".join(repr(each["name"]) for each in self.collections()) or "none yet"
+            raise RecallError(f"there is no collection {collection!r}; there are: {names}")
+        return home
+
+    def _places(self, collection: str, scopes: Sequence[str] | None) -> dict[str, int]:
+        home = self._home(collection)
+        found = self._store.places(home, scopes)
+        missing = [scope for scope in scopes or () if scope not in found]
+        if missing:
+            known = self._store.places(home, None)
+            there = ", ".join(map(repr, sorted(known)[:20])) or "none"
+            raise RecallError(f"nothing was ever remembered in scope {missing[0]!r} of {collection!r}; scopes: {there}")
+        return found
+
+    def _check_properties(self, places: Sequence[int], where: Mapping[str, Any]) -> None:
+        known = {name for (name,) in self._store.ask("recall", "properties", [list(places)])}
+        for name in where:
+            if name.partition(".")[0] not in known:
+                there = ", ".join(map(repr, sorted(known))) or "none"
+                raise RecallError(f"no item has the property {name!r}; there are: {there}")
+
+    def _end(self, how: str, items: Sequence[int]) -> int:
+        known = [self.get(item) for item in items]
+        ids = [item.id for item in known if item.retired_at is None]
+        origin = self._writer.origin(None)
+        with self._store.transaction() as connection:
+            now = origin.now or self._store.run(connection, "items", "now")[0][0]
+            self._store.run(connection, "items", how, [ids, now, origin.run, origin.step])
+            for each in self._store.all_vectors(connection):
+                self._store.run(connection, "items", "end_vectors", [ids], each)
+        self._sizes.clear()
+        return len(ids)
+
+    def _history(self, item: Item) -> list[Item]:
+        return self.history(item.ref, collection=item.collection, scope=item.scope)
+
+    def _moment(self, moment: Instant | None) -> datetime | None:
+        return None if moment is None else self._context.warehouse._ago(moment)
+
+    def _now(self) -> datetime | None:
+        return self._writer.origin(None).now
+
+    def _transaction(self) -> Any:
+        joined = self._writer.joined()
+        if joined is not None:
+            joined.marks.add(_MARK)
+        return self._writer.transaction()
+
+    def _has_written(self) -> bool:
+        joined = self._writer.joined()
+        return joined is not None and _MARK in joined.marks
+
+
+def check_ref(ref: object) -> str:
+    """A name of what is remembered.
+
+    Raises:
+        RecallError: it is none.
+    """
+    check_name("ref", ref)
+    return str(ref)
+
+
+def _ref_of(text: Any) -> str:
+    """The same text is the same thing."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, text)) if isinstance(text, str) else ""
+
+
+def _checked_text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise RecallError(f"a text is remembered, not {type(text).__name__}: {text!r:.80}")
+    if not text.strip():
+        raise RecallError("an empty text cannot be remembered: there is nothing to find it by")
+    if "\0" in text:
+        raise RecallError("the text has a NUL character, which PostgreSQL keeps in no text")
+    if len(text) > _LONGEST:
+        raise RecallError(
+            f"the text has {len(text):,} letters, an item at most {_LONGEST:,}; cut it: add_document() does"
+        )
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _checked_meta(meta: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        text = json.dumps(dict(meta or {}), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RecallError(f"meta is a JSON object, and this is none: {error}") from None
+    if "\\u0000" in text:
+        raise RecallError("meta has a NUL character, which PostgreSQL keeps in no text")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _origins(origin: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if origin is None:
+        return None
+    given = (origin,) if isinstance(origin, str) else tuple(origin)
+    for each in given:
+        if each not in ORIGINS:
+            raise RecallError(f"origin={each!r} is none of {', '.join(ORIGINS)}")
+    return given
+
+
+def _number(item: Any) -> int:
+    if not isinstance(item, int) or isinstance(item, bool) or not 0 <= item < 1 << 63:
+        raise RecallError(f"an item is named by its number, not by {item!r}")
+    return item
