@@ -401,7 +401,8 @@ class Context(Starts, Works, Desks, Signals):
         Args:
             query: DuckDB's SQL.
             parameters: for ``?`` in order, or one mapping for ``$name``.
-            as_of: the tables of the warehouse as they were at an instant, so long ago (``"2d"``), or when a run ended.
+            as_of: all tables as they were at an instant, so long ago (``"2d"``), or when a run ended; runs are the fold
+                of the events that they had then.
             timeout: how long a statement may take; without it Ctrl-C ends one.
             reload: read the tables of the warehouse that it names as a whole: somebody changed a large one by hand.
 
