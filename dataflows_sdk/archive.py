@@ -133,7 +133,7 @@ class Archive:
         Args:
             query: DuckDB's SQL.
             parameters: for ``?`` in order, or one mapping for ``$name``.
-            as_of: the tables of the warehouse as they were at an instant, or so long ago.
+            as_of: all tables, those of the journal too, as they were at an instant, or so long ago.
             timeout: how long a statement may take.
 
         Raises:

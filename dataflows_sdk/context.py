@@ -45,6 +45,7 @@ from dataflows_sdk.telemetry import Telemetry, observing
 from dataflows_sdk.warehouse.sources.registry import any_declared
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Keeper
+from dataflows_sdk.worker.views import Refresher
 from dataflows_sdk.workers import Works
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def connect(
         url: ``"postgresql://user:password@host/db"``; without one, and without a *directory*, the environment
             variable ``DATAFLOWS_URL``; without that an embedded PostgreSQL is started, or joined.
         directory: where the embedded database lives, ``.dataflows`` by default.
-        work: whether this process takes on runs; False only looks and starts queued runs.
+        work: whether this process takes on runs, refreshes views and deletes what is old; False only looks and starts
+            queued runs.
         linger: how long a run that waits is kept in memory before only its rows are left.
         lease: how long after its last heartbeat this process still owns its runs.
         concurrency: runs in memory at once; more are queued.
@@ -235,7 +237,11 @@ class Context(Starts, Works, Desks, Signals):
         self._lens_lock = threading.Lock()
         self._bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
         self._closed = False
-        self._closing = []
+        executor = self._executor
+        self._refresher = Refresher(database, self._engine.clock, lambda: executor.population)
+        if work:
+            self._refresher.start()
+        self._closing = [self._refresher.stop]
         # The interpreter's end is a close too; the context must not be kept alive for that.
         self._finalizer = weakref.finalize(
             self,
@@ -401,7 +407,8 @@ class Context(Starts, Works, Desks, Signals):
         Args:
             query: DuckDB's SQL.
             parameters: for ``?`` in order, or one mapping for ``$name``.
-            as_of: the tables of the warehouse as they were at an instant, so long ago (``"2d"``), or when a run ended.
+            as_of: all tables as they were at an instant, so long ago (``"2d"``), or when a run ended; runs are the fold
+                of the events that they had then.
             timeout: how long a statement may take; without it Ctrl-C ends one.
             reload: read the tables of the warehouse that it names as a whole: somebody changed a large one by hand.
 

@@ -251,6 +251,7 @@ class Desks:
             ago=lambda moment: moment_or_ago(moment, clock.now()),
             address=None if server is None else lambda: server.tcp_url,
         )
+        made._scheduled = self._whole._refresher.kick
         made._writer.wrote = lambda table: engine.on_rows((table,))
         return made
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflows_sdk.doctor import journal, secrets, server
+from dataflows_sdk.doctor import journal, secrets, server, views
 from dataflows_sdk.doctor.findings import Diagnosis, Finding
 from dataflows_sdk.doctor.looking import Patient, carefully
 
@@ -44,6 +44,6 @@ def diagnose(
         directory,
     )
     found: list[Finding] = []
-    for check in (*server.CHECKS, *((*journal.CHECKS, *secrets.CHECKS) if with_journal else ())):
+    for check in (*server.CHECKS, *((*journal.CHECKS, *views.CHECKS, *secrets.CHECKS) if with_journal else ())):
         found += carefully(check, patient)
     return Diagnosis(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,12 @@ def alone(connection: Connection, text: str) -> list[tuple[Any, ...]]:
     """
     # Only the extended protocol, which binary results need, insists on one statement.
     return _run(connection, text, None, binary=True)
+
+
+def interrupt(connection: Connection) -> None:
+    """Have the server cancel the statement that runs on a connection of another thread; if that fails it goes on."""
+    with contextlib.suppress(psycopg.Error, OSError):
+        connection.cancel()
 
 
 def _run(

@@ -19,6 +19,7 @@ import duckdb
 from dataflows_sdk.errors import ArchiveError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.intake import filled
+from dataflows_sdk.warehouse.journal_past import make_past
 from dataflows_sdk.warehouse.kinds import quoted
 from dataflows_sdk.warehouse.table_mirror import wants
 from dataflows_sdk.warehouse.table_views import PLACES, TableViews
@@ -73,6 +74,7 @@ class ArchiveTables:
         self.info = Info(number, datetime.fromisoformat(rows["created_at"]), rows["library"])
         self.names = [name for (name,) in self.run("tables")]
         connection.execute("attach ':memory:' as dataflows_past; create schema dataflows_past.warehouse")
+        make_past(connection)
         for name in self.names:
             columns = [[column for column, _ in self.run("columns", schema, name)] for schema in PLACES]
             shown = [column for column, _ in self.run("columns", PLACES[0], f"{name}_history")]

@@ -58,6 +58,7 @@ class Warehouse(Reporting):
     ) -> None:
         self._database = database
         self._address = address
+        self._now = now
         self._catalogue = Catalogue(database)
         self._catalogue.rebuilding = rebuilding
         self._writer = Writer(database, self._catalogue, now, on_loop)

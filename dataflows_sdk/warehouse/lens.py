@@ -124,7 +124,7 @@ class Lens:
                 Arrow tables and relations of *scopes*, and files: ``'orders.csv'``.
             parameters: for ``?`` and ``$1`` in order, or one mapping for ``$name``.
             scopes: where variables are looked up, nearest first; see `caller_frames`.
-            as_of: the tables of the warehouse as they were then; None is now.
+            as_of: the journal and the tables of the warehouse as they were then; None is now.
             timeout: seconds after which each statement is interrupted.
             anew: read the tables of the warehouse as a whole, because somebody changed large ones by hand.
 
@@ -215,7 +215,7 @@ class Lens:
         own = (bare | found.own).intersection(TABLES)
         others = bare.difference(TABLES) | {folded(name) for name in found.warehouse}
         if as_of is not None:
-            self._refuse_then(text, kind, own, found)
+            self._refuse_then(text, kind, found)
         variables = Variables(connection, self._directory)
         tables: set[str] = set()
         try:
@@ -316,13 +316,13 @@ class Lens:
             )
 
     @staticmethod
-    def _refuse_then(text: str, kind: str, own: Collection[str], found: Mentions) -> None:
+    def _refuse_then(text: str, kind: str, found: Mentions) -> None:
         """What cannot be asked of another time."""
-        now = found.present | (set(own) if found.sure else set())
-        if now:
+        if found.present:
+            name = min(found.present)
             raise QueryError(
-                f"as_of turns back the tables of the warehouse, and {min(now)} would answer as of now; "
-                'ask it without as_of, with a condition such as events."at" <= …'
+                f"as_of turns back tables by their bare names, and {name} would answer as of now; write "
+                f"{name.rpartition('.')[2] if '.' in name else 'runs'} without {OWN!r} before it"
             )
         if kind in _CHANGES:
             raise QueryError(

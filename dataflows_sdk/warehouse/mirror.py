@@ -21,6 +21,7 @@ from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.store.table_copying import Tables
 from dataflows_sdk.warehouse.intake import Intake
 from dataflows_sdk.warehouse.journal_mirror import TABLES, JournalMirror
+from dataflows_sdk.warehouse.journal_past import make_past, sources
 from dataflows_sdk.warehouse.table_mirror import TableMirrors, Want, wants
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Mirrors:
         self._intake = Intake(connection, directory, told)
         self._journal = JournalMirror(connection, self._intake)
         self._tables = TableMirrors(connection, self._intake)
+        make_past(connection)
 
     @property
     def rows_read(self) -> int:
@@ -72,8 +74,8 @@ class Mirrors:
         Args:
             tables: of the journal.
             others: folded names of which some may be tables of the warehouse, or their histories.
-            past: whether those are asked for as they were at another time.
-            anew: read those as a whole, whatever is known of them.
+            past: whether they are asked for as they were at another time.
+            anew: read those of the warehouse as a whole, whatever is known of them.
 
         Returns:
             those of *others* that are.
@@ -82,6 +84,7 @@ class Mirrors:
             StoreError: the database cannot be read; the mirrors are as before.
             QueryError: a table has what DuckDB has no room for.
         """
+        tables = sources(tables) if past else tables
         with self._lock:
             for attempt in range(_ATTEMPTS):
                 now, names = table_copying.now(self._database) if others else (moment(self._database), None)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dataflows_sdk.errors import WarehouseError
+from dataflows_sdk.errors import ViewNotFoundError, WarehouseError
 from dataflows_sdk.store.statements import RefusedError, alone, named
 
 #: how long a definition waits for those who read a view or write a table
@@ -48,6 +48,23 @@ def run(connection: Any, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
 def lock(connection: Any) -> None:
     """One definition at a time."""
     run(connection, "lock")
+
+
+def more(refused: RefusedError) -> str:
+    """What PostgreSQL has to add to a refusal."""
+    return f" ({refused.detail})" if refused.detail else ""
+
+
+def missing(connection: Any, name: object) -> ViewNotFoundError:
+    """The error for a view that is not there."""
+    rows = run(connection, "list", None)
+    if any(row[0] == name for row in rows):
+        return ViewNotFoundError(
+            f"view {name!r} was dropped by hand; ctx.warehouse.view({name!r}, sql) makes it again, and .versions() of "
+            "ctx.warehouse.views has its texts"
+        )
+    there = ", ".join(row[0] for row in rows) or "none"
+    return ViewNotFoundError(f"there is no view {name!r}; there are: {there}")
 
 
 @contextmanager

@@ -25,6 +25,10 @@ class Reporting:
     _database: Database
     #: where other programs reach the database; None: as we do
     _address: Callable[[], str] | None = None
+    #: the moment where time is virtual
+    _now: Callable[[], datetime | None] = staticmethod(lambda: None)
+    #: called when a view is to be refreshed by itself from now on
+    _scheduled: Callable[[], None] = staticmethod(lambda: None)
 
     if TYPE_CHECKING:
 
@@ -35,7 +39,7 @@ class Reporting:
     def _views(self) -> Views:
         from dataflows_sdk.warehouse.views import Views
 
-        return Views(self._database)
+        return Views(self._database, self._now, self._scheduled)
 
     @cached_property
     def _bi(self) -> Bi:
@@ -64,8 +68,8 @@ class Reporting:
                 ``dataflows.steps`` and ``dataflows.events`` are the journal. None for a view that is there.
             materialized: keep the rows; `View.refresh` computes them anew.
             key: columns of a materialised view that are unique together; with them others can read during a refresh.
-            refresh: when a materialised view becomes due: ``"5m"``, ``"0 6 * * *"`` or a `Schedule`. `refresh_due`
-                refreshes what is due; nothing else does so by itself.
+            refresh: when a materialised view is refreshed by itself: ``"5m"``, ``"0 6 * * *"`` or a `Schedule`. One of
+                the contexts that work does it; `View.state` and the doctor tell of failures.
             description: for people; it is the comment of the view in PostgreSQL.
 
         Raises:
@@ -105,10 +109,14 @@ class Reporting:
     def refresh_due(self, now: datetime | None = None) -> list[str]:
         """Refresh the materialised views whose ``refresh=`` says that it is time; which those were.
 
-        Call it in a step of a workflow with a schedule. Of several that call it at once, one refreshes each view.
+        Contexts that work do so by themselves. Of several that do it at once, one refreshes each view, and what stands
+        on another one comes after it.
+
+        Args:
+            now: another time than the clock's.
 
         Raises:
-            WarehouseError: a view was not refreshed.
+            WarehouseError: a view was not refreshed; the others were. It is tried again later.
         """
         return self._views.refresh_due(now)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -77,9 +77,12 @@ class View:
         depends: what it reads itself: names of tables and views, with their schema if that is not ``warehouse``.
         dependants: the views that stand on it, directly or not.
         materialized, key: whether its rows are kept, and by which columns they are told apart.
-        refresh_every: the schedule by which it becomes due, as text; None without one.
-        due_at: when it is due next.
+        refresh_every: the schedule by which it is refreshed, as text; None without one.
+        due_at: when that is to be next; in the past while it goes on, fails, or nobody works.
         refreshed_at: when its rows were computed, if they are kept.
+        failures: how often it was due and not refreshed, since the last time that went well.
+        last_error, failed_at: why not, and when; None where all is well.
+        retry_at: it is not tried again before that.
     """
 
     name: str
@@ -95,12 +98,25 @@ class View:
     due_at: datetime | None
     refreshed_at: datetime | None
     changed_at: datetime
+    failures: int
+    last_error: str | None
+    failed_at: datetime | None
+    retry_at: datetime | None
     _views: Views = field(repr=False, compare=False)
 
     def __repr__(self) -> str:
         what = "materialized view" if self.materialized else "view"
         columns, reads = ", ".join(each.name for each in self.columns), ", ".join(self.depends) or "nothing"
         return f"<{what} {self.name!r}, version {self.version}: {columns}; reads {reads}>"
+
+    @property
+    def state(self) -> Literal["computed", "kept", "scheduled", "failing"]:
+        """``computed`` whenever it is read; ``kept`` until `refresh`; ``scheduled``; or ``failing`` to be refreshed."""
+        if not self.materialized:
+            return "computed"
+        if self.refresh_every is None:
+            return "kept"
+        return "failing" if self.failures else "scheduled"
 
     def versions(self) -> list[ViewVersion]:
         """Every text that it had, the oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from dataflows_sdk.errors import DefinitionError, ViewNotFoundError, WarehouseEr
 from dataflows_sdk.store.statements import RefusedError, alone
 from dataflows_sdk.triggers.schedule import Schedule
 from dataflows_sdk.warehouse import rebuilding as building
+from dataflows_sdk.warehouse import refreshing
 from dataflows_sdk.warehouse.defining import (
     ChangedColumnsError,
     Wanted,
@@ -25,7 +26,7 @@ from dataflows_sdk.warehouse.defining import (
     told,
     wanted_view,
 )
-from dataflows_sdk.warehouse.rebuilding import run
+from dataflows_sdk.warehouse.rebuilding import missing, run
 from dataflows_sdk.warehouse.view import Staleness, View, ViewColumn, ViewVersion
 from dataflows_sdk.warehouse.view_text import JOURNAL, SECRET, explained, taken
 
@@ -38,10 +39,19 @@ class Views:
 
     Args:
         database: whose schema ``warehouse`` they are in.
+        now: the moment where time is virtual; None for the database's clock.
+        scheduled: called after a definition that says when rows are to be computed anew.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime | None] = lambda: None,
+        scheduled: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
+        self._now = now
+        self._scheduled = scheduled
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -77,8 +87,8 @@ class Views:
         with self._database.connection() as connection, connection.transaction():
             view = run(connection, "list", name)
             if not view or view[0][10] is None:
-                raise _missing(connection, name)
-            row = run(connection, "staleness", view[0][10])[0]
+                raise missing(connection, name)
+            row = run(connection, "staleness", view[0][10], self._now())[0]
         _, refreshed_at, now, writes, rows, since, counted = row
         age = timedelta(0) if refreshed_at is None else max(now - refreshed_at, timedelta(0))
         return Staleness(refreshed_at, age, writes, rows, since, counted)
@@ -103,7 +113,7 @@ class Views:
                 ``dataflows.steps`` and ``dataflows.events`` are the journal.
             materialized: keep the rows; `View.refresh` computes them anew.
             key: columns of a materialised view that are unique together; with them others can read during a refresh.
-            refresh: when it becomes due: ``"5m"``, ``"0 6 * * *"`` or a `Schedule`; `refresh_due` refreshes what is.
+            refresh: when that is done by itself: ``"5m"``, ``"0 6 * * *"`` or a `Schedule`.
             description: for people; it is the comment of the view in PostgreSQL.
 
         Raises:
@@ -113,7 +123,10 @@ class Views:
         wanted = wanted_view(name, sql, materialized, key, refresh, description)
         with self._database.connection() as connection, self._definition(connection, wanted):
             self._define(connection, wanted)
-            return self._get(connection, wanted.name)
+            found = self._get(connection, wanted.name)
+        if wanted.schedule is not None:
+            self._scheduled()
+        return found
 
     def rollback(self, name: str, version: int) -> View:
         """Make the text of an earlier version the newest one; see `View.rollback`."""
@@ -122,7 +135,7 @@ class Views:
             rows = run(connection, "list", name)
             versions = {each.version: each for each in map(_version, run(connection, "versions", name))}
             if not versions:
-                raise _missing(connection, name)
+                raise missing(connection, name)
             old = versions.get(version)
             if old is None or old.sql is None:
                 there = ", ".join(str(each.version) for each in versions.values() if each.sql is not None)
@@ -134,7 +147,10 @@ class Views:
             wanted = Wanted(name, old.sql, kind, old.key, described, schedule, restored_from=version)
             with self._definition(connection, wanted):
                 self._define(connection, wanted)
-            return self._get(connection, name)
+            found = self._get(connection, name)
+        if schedule is not None:
+            self._scheduled()
+        return found
 
     @contextmanager
     def _definition(self, connection: Any, wanted: Wanted) -> Iterator[None]:
@@ -162,6 +178,7 @@ class Views:
         rows = run(connection, "list", wanted.name)
         current = rows[0] if rows and rows[0][10] is not None else None
         now, seen = run(connection, "now")[0]
+        now = self._now() or now
         config = None if wanted.schedule is None else json.dumps(wanted.schedule.to_config())
         next_at = None if wanted.schedule is None else wanted.schedule.next_after(now)
         if current is not None and (current[2], current[3], tuple(current[4])) == content(wanted):
@@ -176,7 +193,7 @@ class Views:
         self._note(connection, wanted, depends)
         seen = seen if wanted.kind == "m" else None
         version = run(connection, "next_version", wanted.name)[0][0] - 1
-        run(connection, "put", wanted.name, version, wanted.description, config, next_at, seen)
+        run(connection, "put", wanted.name, version, wanted.description, config, next_at, seen, now)
 
     def _checked(self, connection: Any, wanted: Wanted, known: Sequence[str]) -> None:
         """Let PostgreSQL read the text where nothing but one SELECT can stand."""
@@ -271,7 +288,7 @@ class Views:
                 self._begin(connection)
                 rows = run(connection, "list", name)
                 if not rows:
-                    raise _missing(connection, name)
+                    raise missing(connection, name)
                 oid, kind = rows[0][10:12]
                 above = [] if oid is None else building.dependants(connection, [oid])
                 if above and not cascade:
@@ -289,57 +306,58 @@ class Views:
                     self._note(connection, None, (), gone)
                 return [each.shown for each in going]
         except RefusedError as refused:
-            raise WarehouseError(f"view {name!r} is not dropped: {refused.message}{_more(refused)}") from None
+            raise WarehouseError(f"view {name!r} is not dropped: {refused.message}{building.more(refused)}") from None
 
     # --- kept rows ---------------------------------------------------------------------------------------
 
     def refresh(self, name: str) -> View:
         """Compute the kept rows of a view anew; see `View.refresh`."""
-        with self._refusals(name), self._database.connection() as connection, connection.transaction():
-            self._refresh(connection, name)
-            return self._get(connection, name)
+        with self._database.connection() as connection:
+            try:
+                with connection.transaction():
+                    refreshing.refresh(connection, name, self._now())
+                    return self._get(connection, name)
+            except RefusedError as refused:
+                raise refreshing.not_refreshed(name, refused) from None
 
     def refresh_due(self, now: datetime | None = None) -> list[str]:
         """Refresh the materialised views whose ``refresh=`` says that it is time; which those were.
 
-        Call it from a workflow with a schedule. Several processes may do so at once: each view is refreshed by one.
+        Several processes may do so at once: each view is refreshed by one. What stands on another one comes after it.
 
         Args:
-            now: another time than the database's.
+            now: another time than the clock's.
+
+        Raises:
+            WarehouseError: one of them was not refreshed; the others were.
         """
+        moment = self._now() if now is None else now
+        looked: dict[str, bool] = {}
+        failed: list[WarehouseError] = []
+        while names := [name for name in self.due(moment) if name not in looked]:
+            for name in names:
+                with self._database.connection() as connection:
+                    try:
+                        looked[name] = refreshing.refresh_if_due(connection, name, moment)
+                    except WarehouseError as error:
+                        looked[name] = False
+                        failed.append(error)
+        if failed:
+            for other in failed[1:]:
+                failed[0].add_note(str(other))
+            raise failed[0]
+        return [name for name, done in looked.items() if done]
+
+    def due(self, now: datetime | None = None) -> list[str]:
+        """Which views are to be refreshed; without those that stand on one of them and come after it."""
         with self._database.connection() as connection:
-            due = [row[0] for row in run(connection, "due", now)]
-        done = []
-        for name in due:
-            with self._refusals(name), self._database.connection() as connection, connection.transaction():
-                if run(connection, "take_due", name, now):
-                    self._refresh(connection, name, now)
-                    done.append(name)
-        return done
+            return [row[0] for row in run(connection, "due", now)]
 
-    def _refresh(self, connection: Any, name: str, now: datetime | None = None) -> None:
-        rows = run(connection, "list", name)
-        if not rows or rows[0][10] is None:
-            raise _missing(connection, name)
-        if rows[0][11] != "m":
-            raise DefinitionError(
-                f"view {name!r} keeps no rows that could be refreshed: it is computed whenever it is read; "
-                "materialized=True keeps them"
-            )
-        text, seen, at = run(connection, "refresh", name, bool(rows[0][4]))[0]
-        alone(connection, text)
-        schedule = schedule_of(rows[0][6])
-        next_at = None if schedule is None else schedule.next_after(at if now is None else now)
-        run(connection, "refreshed", name, at, seen, next_at)
-
-    @contextmanager
-    def _refusals(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except RefusedError as refused:
-            raise WarehouseError(
-                f"view {name!r} was not refreshed and has its old rows: {refused.message}{_more(refused)}"
-            ) from None
+    def next_due(self) -> datetime | None:
+        """When the next view is to be refreshed; None if none ever is."""
+        with self._database.connection() as connection:
+            found: datetime | None = run(connection, "pulse")[0][0]
+            return found
 
     # --- tables that change ------------------------------------------------------------------------------
 
@@ -353,11 +371,12 @@ class Views:
     def _get(self, connection: Any, name: str) -> View:
         rows = run(connection, "list", name)
         if not rows or rows[0][10] is None:
-            raise _missing(connection, name)
+            raise missing(connection, name)
         return self._view(connection, rows[0])
 
     def _view(self, connection: Any, row: tuple[Any, ...]) -> View:
-        name, version, sql, kept, key, description, refresh, next_at, refreshed_at, changed_at, oid, _ = row
+        name, version, sql, kept, key, description, refresh, next_at, refreshed_at, changed_at, oid = row[:11]
+        failures, last_error, failed_at, retry_at = row[12:]
         schedule = schedule_of(refresh)
         return View(
             name=name,
@@ -373,6 +392,10 @@ class Views:
             due_at=next_at,
             refreshed_at=refreshed_at if kept else None,
             changed_at=changed_at,
+            failures=failures,
+            last_error=last_error,
+            failed_at=failed_at,
+            retry_at=retry_at,
             _views=self,
         )
 
@@ -384,18 +407,3 @@ def _version(row: tuple[Any, ...]) -> ViewVersion:
 
 def _shown(schema: str, relation: str) -> str:
     return relation if schema == "warehouse" else f"{schema}.{relation}"
-
-
-def _more(refused: RefusedError) -> str:
-    return f" ({refused.detail})" if refused.detail else ""
-
-
-def _missing(connection: Any, name: object) -> ViewNotFoundError:
-    rows = run(connection, "list", None)
-    if any(row[0] == name for row in rows):
-        return ViewNotFoundError(
-            f"view {name!r} was dropped by hand; ctx.warehouse.view({name!r}, sql) makes it again, and .versions() of "
-            "ctx.warehouse.views has its texts"
-        )
-    there = ", ".join(row[0] for row in rows) or "none"
-    return ViewNotFoundError(f"there is no view {name!r}; there are: {there}")

@@ -64,8 +64,8 @@ def test_ten_thousand_sleeping_runs_hold_only_rows(
 
     def as_before() -> bool:
         threads, tasks, connections = held()
-        # One connection more is there when somebody looks at runs while the background looks after triggers.
-        return (threads, tasks) == before[:2] and connections <= before[2] + 1
+        # One connection more each is there when somebody looks while the background looks after triggers and views.
+        return (threads, tasks) == before[:2] and connections <= before[2] + 2
 
     runs = ctx.start_many(workflow, range(MANY))
     wait_until(at_rest, "all of them sleep", 60)

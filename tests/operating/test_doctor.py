@@ -382,6 +382,7 @@ def test_heavy_questions_go_by_an_index_or_a_sample(sql: Rows) -> None:
         "pages",
         "patience",
         "connections_in_error",
+        "views",
     }
     assert set(statements("doctor")) == set(HEAVY) | small
 

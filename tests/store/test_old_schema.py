@@ -37,6 +37,7 @@ CHECKSUMS = {
     12: "490b590817bccc53",
     13: "57a0c56da4349b01",
     14: "01cfefdb37d77438",
+    15: "a330f059daa4eafe",
 }
 
 

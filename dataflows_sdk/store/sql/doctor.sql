@@ -181,3 +181,17 @@ select set_config('statement_timeout', $1, true);
 select s.name, count(*), min(c.updated_at), min(c.id::text)
 from dataflows.connections c join dataflows.service_clients s on s.id = c.service_client_id
 where c.status = 'auth_error' group by s.name order by 2 desc, 1;
+
+-- name: views
+-- Materialised views with a schedule: failures, why, seconds until the next attempt, seconds since one is due, and whether
+-- somebody refreshes it just now: `try_hold` of the warehouse's views.sql.
+select w.name, w.failures, coalesce(w.last_error, ''), coalesce(extract(epoch from w.retry_at - now()), 0)::float8,
+       extract(epoch from now() - greatest(w.next_at, w.retry_at))::float8,
+       exists (select 1 from pg_locks l
+               where l.locktype = 'advisory' and l.classid::bigint = 724035193 and l.granted
+                 and l.objid::bigint = hashtext(w.name)::bigint & 4294967295
+                 and l.database = (select d.oid from pg_database d where d.datname = current_database()))
+from dataflows.warehouse_view w
+join pg_class c on c.relname = w.name and c.relnamespace = 'warehouse'::regnamespace and c.relkind = 'm'
+where w.next_at is not null
+order by w.name limit 1000;

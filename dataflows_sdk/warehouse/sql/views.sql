@@ -29,7 +29,7 @@ order by c.relname;
 -- name: list
 -- $1: one name, or null for all
 select w.name, w.version, x.sql, x.materialized, x.key, w.description, w.refresh, w.next_at, w.refreshed_at, w.changed_at,
-       c.oid::bigint, c.relkind::text
+       c.oid::bigint, c.relkind::text, w.failures, w.last_error, w.failed_at, w.retry_at
 from dataflows.warehouse_view w
 join dataflows.warehouse_view_version x on x.name = w.name and x.version = w.version
 left join pg_class c on c.relname = w.name and c.relnamespace = 'warehouse'::regnamespace and c.relkind in ('v', 'm')
@@ -181,7 +181,16 @@ select format('refresh materialized view %s warehouse.%I', case when $2 then 'co
        pg_current_snapshot()::text, clock_timestamp();
 
 -- name: refreshed
-update dataflows.warehouse_view set refreshed_at = $2, seen = $3::pg_snapshot, next_at = $4 where name = $1;
+update dataflows.warehouse_view
+set refreshed_at = $2, seen = $3::pg_snapshot, next_at = $4, failures = 0, last_error = null, failed_at = null, retry_at = null
+where name = $1;
+
+-- name: not_refreshed
+-- $2: why; $3: now; $4: when to try again
+update dataflows.warehouse_view set failures = failures + 1, last_error = $2, failed_at = $3, retry_at = $4 where name = $1;
+
+-- name: clock
+select clock_timestamp();
 
 -- name: now
 select now(), pg_current_snapshot()::text;
@@ -197,13 +206,16 @@ values ($1, $2, $3, $4, $5, $6, $7, session_user, $8, $9, now());
 -- name: put
 insert into dataflows.warehouse_view
     (name, version, description, refresh, next_at, refreshed_at, seen, created_at, changed_at)
-values ($1, $2, $3, $4, $5, case when $6::text is not null then now() end, $6::pg_snapshot, now(), now())
+values ($1, $2, $3, $4, $5, case when $6::text is not null then $7::timestamptz end, $6::pg_snapshot, now(), now())
 on conflict (name) do update
 set version = excluded.version, description = excluded.description, refresh = excluded.refresh,
-    next_at = excluded.next_at, refreshed_at = excluded.refreshed_at, seen = excluded.seen, changed_at = now();
+    next_at = excluded.next_at, refreshed_at = excluded.refreshed_at, seen = excluded.seen, changed_at = now(),
+    failures = 0, last_error = null, failed_at = null, retry_at = null;
 
 -- name: describe
-update dataflows.warehouse_view set description = $2, refresh = $3, next_at = $4, changed_at = now() where name = $1;
+update dataflows.warehouse_view
+set description = $2, refresh = $3, next_at = $4, changed_at = now(), retry_at = null
+where name = $1;
 
 -- name: refilled
 -- Materialised views were made anew in this transaction; $1: names, $2: what that could see
@@ -214,13 +226,44 @@ where w.name = any ($1::text[]) and x.name = w.name and x.version = w.version an
 -- name: forget
 delete from dataflows.warehouse_view where name = $1;
 
--- name: due
-select name from dataflows.warehouse_view where next_at <= coalesce($1::timestamptz, now()) order by next_at;
+-- name: pulse
+-- When the next view is to be refreshed; one that somebody dropped by hand is not.
+select min(greatest(w.next_at, w.retry_at))
+from dataflows.warehouse_view w
+join pg_class c on c.relname = w.name and c.relnamespace = 'warehouse'::regnamespace and c.relkind = 'm'
+where w.next_at is not null;
 
--- name: take_due
--- One of them, unless another process has it; $2: the time by which it is due
-select w.refresh from dataflows.warehouse_view w
-where w.name = $1 and w.next_at <= coalesce($2::timestamptz, now()) for update skip locked;
+-- name: due
+-- $1: the time by which they are due, or null for now. Those that stand on another one of them come after it: they
+-- would be made of its old rows.
+with recursive due as materialized (
+    select w.name, w.next_at, c.oid
+    from dataflows.warehouse_view w
+    join pg_class c on c.relname = w.name and c.relnamespace = 'warehouse'::regnamespace and c.relkind = 'm'
+    where greatest(w.next_at, w.retry_at) <= coalesce($1::timestamptz, now()) and w.next_at is not null
+), edge as (
+    select distinct d.refobjid as below, r.ev_class as above
+    from pg_rewrite r
+    join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+                    and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+), walk (name, rel) as (
+    select name, oid from due
+    union
+    select walk.name, edge.below from walk join edge on edge.above = walk.rel
+)
+select d.name from due d
+where not exists (select 1 from walk join due o on o.oid = walk.rel where walk.name = d.name and o.name <> d.name)
+order by d.next_at, d.name;
+
+-- name: try_hold
+-- Whoever refreshes a view because it is due holds this until the end of the transaction. No lock of a row: a refresh by
+-- hand, or another definition, locks the view first and then the row.
+select pg_try_advisory_xact_lock(724035193, hashtext($1));
+
+-- name: still_due
+-- After try_hold, as a statement of its own: it has to see what was committed before that. How often it failed.
+select w.failures from dataflows.warehouse_view w
+where w.name = $1 and w.next_at is not null and greatest(w.next_at, w.retry_at) <= coalesce($2::timestamptz, now());
 
 -- name: staleness
 -- Materialised views that a view reads, itself included, against what was written since to the tables they read.
@@ -252,7 +295,7 @@ with recursive edge as (
 )
 select (select count(*) from kept),
        (select min(refreshed_at) from kept),
-       now(),
+       coalesce($2::timestamptz, now()),
        (select count(*) from since),
        (select coalesce(sum(n), 0)::bigint from since),
        (select min(at) from since),
