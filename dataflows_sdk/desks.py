@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows_memory.desk import Memory
-
     from dataflows_sdk.approvals import Approvals
     from dataflows_sdk.bulk import Bulk
     from dataflows_sdk.connections.clients import ServiceClient, ServiceClients

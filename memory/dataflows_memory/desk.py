@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.conditions import conditions
 from dataflows_memory.items import ORIGINS, Item, New, Recalled
-from dataflows_memory.recall import Recaller, Wanted
+from dataflows_memory.recall import EXACT, Known, Recaller, Wanted
 from dataflows_memory.store import Store, check_name
 from dataflows_memory.words import check_language
 from dataflows_memory.writing import Keeper, Stored, Writer
@@ -29,6 +30,8 @@ DEFAULT = "default"
 #: the mark of memory on a step's transaction
 _MARK = "dataflows_memory"
 _LONGEST = 10_000_000
+#: after so many new items the planner is told, and the index of what is near is made if there are enough
+_GROWN = 2_000
 
 
 class Memory:
@@ -45,7 +48,8 @@ class Memory:
         warehouse = context.warehouse
         self._store = Store(context._database, self._transaction, self._has_written)
         self._writer = warehouse._writer
-        self._sizes: dict[tuple[int, ...], tuple[float, Any]] = {}
+        self._grown = 0
+        self._known = Known()
 
     def __repr__(self) -> str:
         by = "words alone" if self._embedder is None else self._embedder.name
@@ -123,20 +127,20 @@ class Memory:
         if ref is not None and to is not None:
             raise RecallError("ref= replaces what is there, to= puts something at its end: give one of them")
         given = [texts] if isinstance(texts, str) else list(texts)
-        when = {"valid_from": self._moment(since), "valid_to": self._moment(until)}
-        if when["valid_from"] and when["valid_to"] and when["valid_from"] >= when["valid_to"]:
+        begin, end = self._moment(since), self._moment(until)
+        if begin is not None and end is not None and begin >= end:
             raise RecallError(f"since={since!r} is not before until={until!r}")
         properties = _checked_meta(meta)
         refs = [check_ref(ref or to)] * len(given) if ref or to else [_ref_of(text) for text in given]
         parts = range(len(given)) if ref else [0] * len(given)
         items = [
-            New(_checked_text(text), "text", name, part, meta=properties, **when)
+            New(_checked_text(text), "text", name, part, meta=properties, valid_from=begin, valid_to=end)
             for text, name, part in zip(given, refs, parts, strict=True)
         ]
         if not (ref or to):
             items = list({item.ref: item for item in items}.values())
         whole = {("text", ref)} if ref else set[tuple[str, str]]()
-        return self._put(collection, scope, items, append=to is not None, whole=whole, at=when["valid_from"])
+        return self._put(collection, scope, items, append=to is not None, whole=whole, at=begin)
 
     def update(
         self, item: int, text: str, *, meta: Mapping[str, Any] | None = None, since: Instant | None = None
@@ -197,7 +201,7 @@ class Memory:
                 ids += [version.id for version in self._history(known) if version.part == known.part]
         with self._store.transaction() as connection:
             self._store.run(connection, "items", "forget", [sorted(set(ids))])
-        self._sizes.clear()
+        self._known.forget()
         return len(set(ids))
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -253,8 +257,8 @@ class Memory:
             k: how many.
             collection: where to look.
             scope: whose memory; several; or None for all scopes.
-            where: properties that the items have: ``{"project": "alpha", "hours": {"gt": 3}, "state": ["open", "new"]}``
-                with ``eq ne gt gte lt lte in exists``.
+            where: properties that the items have: ``{"project": "alpha", "hours": {"gt": 3}, "state": ["open"]}``, with
+                ``eq ne gt gte lt lte in exists``.
             origin: only ``"text"``, ``"document"``, ``"row"``, ``"run"`` or ``"step"``.
             as_of: what was true then; by default now.
             known_at: what was known here then.
@@ -297,14 +301,11 @@ class Memory:
         if home.vectors is not None and self._embedder is not None:
             self._check_same(home)
             vector = self._embedder.embed([question], query=True)[0]
-        hits, among = Recaller(self._store, home, self._sizes).find(wanted, vector, self._now(), rerank)
+        hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now(), rerank)
         if not hits and where:
             self._check_properties(wanted.places, where)
         if around:
-            hits = [
-                type(hit)(hit.item, hit.score, hit.parts, tuple(self.around(hit.item.id, around, around)))
-                for hit in hits
-            ]
+            hits = [replace(hit, around=tuple(self.around(hit.item.id, around, around))) for hit in hits]
         return Recalled(
             question,
             tuple(hits),
@@ -357,7 +358,13 @@ class Memory:
             place, items, writer, append=append, whole=set(whole), at=at
         )
         if stored.added or stored.ended:
-            self._sizes.clear()
+            self._known.forget()
+            self._grown += stored.added
+            if self._grown >= _GROWN and not self._has_written():
+                self._grown = 0
+                self._store.ask("items", "settle_words")
+                if home.vectors is not None:
+                    self._store.index_near(home.vectors, EXACT)
         return stored
 
     def _with_embedder(self, home: Collection) -> Collection:
@@ -415,7 +422,7 @@ class Memory:
             self._store.run(connection, "items", how, [ids, now, origin.run, origin.step])
             for each in self._store.all_vectors(connection):
                 self._store.run(connection, "items", "end_vectors", [ids], each)
-        self._sizes.clear()
+        self._known.forget()
         return len(ids)
 
     def _history(self, item: Item) -> list[Item]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ Scores: TypeAlias = dict[int, float]
 
 #: of BM25
 K1, B = 1.2, 0.75
-#: how much a pair of words counts, in parts of what the rarer of the two counts
+#: how much a pair of words counts, in parts of what the more common of the two counts
 PAIR = 0.4
 #: the first so many of what was found move the question, by so much
-FEEDBACK, TOWARDS = 3, 0.7
+FEEDBACK, TOWARDS = 2, 0.5
+#: the part of words in the score; the rest is meaning
+WORDS = 0.45
 #: fewer candidates than these say nothing about what was meant
 FEEDBACK_AMONG = 10
 
@@ -42,7 +45,7 @@ def with_pairs(
         rare: the inverse document frequency of each stem.
         average: how many words an item has.
     """
-    pairs = {(one, other) for one, other in zip(question, question[1:], strict=False) if one in rare and other in rare}
+    pairs = {(one, other) for one, other in pairwise(question) if one in rare and other in rare}
     if not pairs:
         return scores
     found = dict(scores)
@@ -54,7 +57,7 @@ def with_pairs(
         for one, other in pairs:
             times = text.count(f" {one} {other} ")
             if times:
-                weight = PAIR * max(rare[one], rare[other])
+                weight = PAIR * min(rare[one], rare[other])
                 found[item] += weight * times * (K1 + 1) / (times + K1 * (1 - B + B * length / max(average, 1.0)))
     return found
 
@@ -90,7 +93,8 @@ def moved(question: Vector, found: Sequence[Vector]) -> Vector:
     import numpy as np
 
     towards = question + TOWARDS * np.mean(np.stack(found), axis=0)
-    return (towards / max(float(np.linalg.norm(towards)), 1e-12)).astype(np.float32)
+    length: Vector = np.float32(1 / max(float(np.linalg.norm(towards)), 1e-12)) * towards
+    return length
 
 
 def with_groups(scores: Scores, group_of: Mapping[int, object], share: float = 0.6, most: int = 3) -> Scores:
@@ -106,7 +110,8 @@ def spread(ranked: Sequence[int], scores: Scores, vectors: Mapping[int, Vector],
     """Maximal marginal relevance (Carbonell and Goldstein 1998): *share* of relevance, the rest for being different."""
     import numpy as np
 
-    left, chosen = [item for item in ranked if item in vectors], []
+    left = [item for item in ranked if item in vectors]
+    chosen: list[int] = []
     highest = max((scores[item] for item in left), default=1.0) or 1.0
     while left and len(chosen) < count:
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 DEPTH = 100
 #: so many items are compared one by one; beyond, an index finds most of the nearest
 EXACT = 20_000
+#: so many places of words are read for one question; those of more common words only where rarer ones lead, and there
+#: in so many items
+POSTINGS, LEADING = 12_000, 1_000
+#: words in fewer items are counted anew each time
+_COMMON = 1_000
 #: seconds for which the size of a place is taken to be what it was
 _SIZES = 30.0
 _WORDS, _MEANING, _WORDS_AROUND, _MEANING_AROUND = "words", "meaning", "words around", "meaning around"
@@ -67,11 +74,26 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class _Sizes:
+class Sizes:
+    """How many items there are, how long they are on average, and how many have common words."""
+
     count: int
     alone: float
     around: float
     has_around: bool
+    until: float = 0.0
+    common: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Known:
+    """What is not looked at for each question, by the places."""
+
+    sizes: dict[tuple[int, ...], Sizes] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Look again."""
+        self.sizes.clear()
 
 
 @dataclass(slots=True)
@@ -91,10 +113,10 @@ class _Lists:
 class Recaller:
     """Finds items of one collection."""
 
-    def __init__(self, store: Store, collection: Collection, sizes: dict[tuple[int, ...], tuple[float, Any]]) -> None:
+    def __init__(self, store: Store, collection: Collection, known: Known) -> None:
         self._store = store
         self._collection = collection
-        self._known_sizes = sizes
+        self._known = known
 
     def find(
         self,
@@ -121,14 +143,28 @@ class Recaller:
     ) -> list[tuple[Any, ...]]:
         return self._store.run(connection, file, name, parameters, self._collection.vectors)
 
-    def _sizes(self, connection: Connection, places: tuple[int, ...]) -> _Sizes:
-        known = self._known_sizes.get(places)
-        if known is None or known[0] < time.monotonic():
-            (row,) = self._run(connection, "recall", "place_sizes", [list(places)])
-            known = (time.monotonic() + _SIZES, _Sizes(*row))
-            if row[0] >= 1_000:  # a small place changes by much, and is counted at once
-                self._known_sizes[places] = known
-        found: _Sizes = known[1]
+    def _sizes(self, connection: Connection, places: tuple[int, ...]) -> Sizes:
+        """How large a place is, or was a moment ago."""
+        sizes = self._known.sizes.get(places)
+        if sizes is None or sizes.until < time.monotonic():
+            ((*row,),) = self._run(connection, "recall", "place_sizes", [list(places)])
+            sizes = Sizes(*row, until=time.monotonic() + _SIZES)
+            if sizes.count >= _COMMON:  # a small place changes by much, and is counted at once
+                self._known.sizes[places] = sizes
+        return sizes
+
+    def _frequencies(
+        self, connection: Connection, sizes: Sizes, places: Sequence[int], terms: Sequence[str]
+    ) -> dict[str, int]:
+        """In how many items each word stands; of common words, as it was when the size was looked at."""
+        found = {term: sizes.common[term] for term in terms if term in sizes.common}
+        rest = [term for term in terms if term not in found]
+        if rest:
+            counted = dict.fromkeys(rest, 0) | dict(
+                self._run(connection, "recall", "frequencies", [list(places), rest])
+            )
+            sizes.common.update({term: count for term, count in counted.items() if count >= _COMMON})
+            found |= counted
         return found
 
 
@@ -145,7 +181,7 @@ class _Search:
         self._now = now
         #: the items that may be found; None: all that are in force
         self._among: list[int] | None = None
-        self._sizes = _Sizes(0, 0.0, 0.0, False)
+        self._sizes = Sizes(0, 0.0, 0.0, False)
         self._terms = stems(wanted.question, recaller._collection.language)
 
     def hits(
@@ -196,14 +232,16 @@ class _Search:
                 wanted.having,
                 wanted.path,
                 None if wanted.without_runs is None else list(wanted.without_runs),
-                None,
             ],
         )
-        self._among = [id_ for (id_,) in rows]
-        if self._among:
-            self._sizes = _Sizes(*self._run("recall", "lengths_of", [self._among])[0])
-        else:
-            self._sizes = _Sizes(0, 0.0, 0.0, False)
+        self._among = [id_ for id_, _, _ in rows]
+        count = max(len(rows), 1)
+        self._sizes = Sizes(
+            len(rows),
+            sum(alone for _, alone, _ in rows) / count,
+            sum(around for _, _, around in rows) / count,
+            any(around > alone for _, alone, around in rows),
+        )
 
     def _too_few(self, lists: _Lists) -> bool:
         wanted = min(self._wanted.count, self._sizes.count)
@@ -216,31 +254,34 @@ class _Search:
         if self._terms:
             self._by_words(lists)
         if vector is not None:
-            lists.near = self._near(vector, "near")
+            lists.near = self._near(vector, "near", self._among)
             if self._sizes.has_around:
-                lists.near_around = self._near(vector, "near_around")
+                lists.near_around = self._near(vector, "near_around", self._among)
         self._look_at(lists)
         if vector is not None:
             self._once_more(lists, vector)
         return lists
 
     def _by_words(self, lists: _Lists) -> None:
-        weights: dict[str, float] = {}
-        for term in self._terms:
-            weights[term] = weights.get(term, 0.0) + 1.0
-        rest = [list(weights), list(weights.values()), self._sizes.count, self._average, self._average_around, DEPTH]
-        if self._among is None:
-            rows = self._run("recall", "words_everywhere", [self._places, *rest])
+        times = Counter(self._terms)
+        count, rest = self._sizes.count, [self._average, self._average_around, DEPTH]
+        if self._among is not None:
+            asked = [self._among, list(times), [float(each) for each in times.values()], *rest, count]
+            rows = self._run("recall", "words_among", asked)
+            lists.rare = {term: idf for _, idf, _, term in rows if term is not None}
         else:
-            rows = self._run("recall", "words_among", [self._among, *rest])
-        for item, alone, around, term, idf in rows:
-            if item is None:
-                lists.rare[term] = idf
-                continue
-            if alone > 0:
-                lists.words[item] = alone
-            if around > 0:
-                lists.words_around[item] = around
+            found = self._recaller._frequencies(self._connection, self._sizes, self._places, list(times))
+            lists.rare = {term: math.log(1 + (max(count - df, 0) + 0.5) / (df + 0.5)) for term, df in found.items()}
+            terms = sorted(lists.rare, key=lambda term: (found[term], term))
+            weights = [times[term] * lists.rare[term] for term in terms]
+            rare = _rare([found[term] for term in terms])
+            lot = [self._places, terms[:rare], weights[:rare], *rest]
+            if rare < len(terms):
+                rows = self._run("recall", "words_rare_first", [*lot, terms[rare:], weights[rare:], LEADING])
+            else:
+                rows = self._run("recall", "words_everywhere", lot)
+        lists.words = {item: alone for item, alone, _, _ in rows if item is not None and alone > 0}
+        lists.words_around = {item: around for item, _, around, _ in rows if item is not None and around > 0}
 
     @property
     def _average(self) -> float:
@@ -250,10 +291,10 @@ class _Search:
     def _average_around(self) -> float:
         return max(self._sizes.around, 1.0)
 
-    def _near(self, vector: Vector, name: str) -> Scores:
+    def _near(self, vector: Vector, name: str, among: list[int] | None) -> Scores:
         asked = written(vector)
-        if self._among is not None:
-            return dict(self._run("recall", f"{name}_among", [self._among, asked, DEPTH]))
+        if among is not None:
+            return dict(self._run("recall", f"{name}_among", [among, asked, DEPTH]))
         with self._connection.transaction():
             exact = self._sizes.count <= EXACT or name != "near"
             self._run("recall", "exact_search" if exact else "index_search")
@@ -274,32 +315,29 @@ class _Search:
         lists.words = ranking.with_pairs(lists.words, self._terms, lists.stems, lists.rare, self._average)
 
     def _once_more(self, lists: _Lists, vector: Vector) -> None:
-        """Ask by meaning again, nearer to what was found by both."""
-        scores = self._put_together(lists)
-        first = ranking.best(scores, ranking.FEEDBACK)
+        """Compare what was found once more, with the question moved towards the best of it."""
+        scores = self._put_together(lists, 0.5)
         if len(scores) < ranking.FEEDBACK_AMONG:
             return
+        first = ranking.best(scores, ranking.FEEDBACK)
         vectors = self._vectors_of(first)
-        if len(vectors) < ranking.FEEDBACK:
+        if len(vectors) < len(first):
             return
         moved = ranking.moved(vector, [vectors[item] for item in first])
-        lists.near = self._near(moved, "near")
+        lists.near = self._near(moved, "near", list(lists.stems))
         if self._sizes.has_around:
-            lists.near_around = self._near(moved, "near_around")
-        words = lists.words
-        self._look_at(lists)
-        lists.words = {item: score for item, score in words.items() if item in lists.stems}
+            lists.near_around = self._near(moved, "near_around", list(lists.stems))
 
-    def _put_together(self, lists: _Lists) -> Scores:
+    def _put_together(self, lists: _Lists, words_share: float = ranking.WORDS) -> Scores:
         def both(alone: Scores, around: Scores) -> list[tuple[float, Scores]]:
             if not self._sizes.has_around:
                 return [(1.0, ranking.scaled(alone, DEPTH))]
             return [(0.5, ranking.scaled(alone, DEPTH)), (0.5, ranking.scaled(around, DEPTH))]
 
         words, near = both(lists.words, lists.words_around), both(lists.near, lists.near_around)
-        share = 0.5 if lists.near else 1.0
+        share = words_share if lists.near else 1.0
         scores = ranking.together(
-            [(share * weight, part) for weight, part in words] + [(0.5 * weight, part) for weight, part in near]
+            [(share * weight, part) for weight, part in words] + [((1 - share) * weight, part) for weight, part in near]
         )
         return ranking.with_groups(scores, lists.group) if self._sizes.has_around else scores
 
@@ -316,6 +354,16 @@ class _Search:
 
     def _run(self, file: str, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._recaller._run(self._connection, file, name, parameters)
+
+
+def _rare(frequencies: Sequence[int]) -> int:
+    """How many of the words, the rarest first, are read wherever they stand; at least two."""
+    read = 0
+    for number, count in enumerate(frequencies):
+        read += count
+        if read > POSTINGS and number >= 2:
+            return number
+    return len(frequencies)
 
 
 def _begun(item: Item, latest: datetime) -> datetime:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.errors import RecallError
@@ -146,8 +147,8 @@ class Store:
         id_, known = found[0]
         if known != dimension:
             raise RecallError(
-                f"vectors of {embedder!r} have {known} numbers in this database and {dimension} now; another model needs "
-                "another name"
+                f"vectors of {embedder!r} have {known} numbers in this database and {dimension} now; another model "
+                "needs another name"
             )
         vectors = Vectors(id_, embedder, dimension)
         with self.reading() as connection, connection.transaction():
@@ -155,10 +156,19 @@ class Store:
                 Database.execute(connection, part)
         return vectors
 
+    def index_near(self, vectors: Vectors, enough: int) -> None:
+        """Make the index of what is near, where there are *enough* vectors that looking at each would be slow."""
+        self.ask("items", "analyze_vectors", (), vectors)
+        ((there, count),) = self.ask("items", "vectors_index", (), vectors)
+        if there or count < enough:
+            return
+        self.ask("items", "drop_vectors_index", (), vectors)
+        self.ask("items", "make_vectors_index", (), vectors)
+
     def places(self, collection: Collection, scopes: Sequence[str] | None) -> dict[str, int]:
         """Scopes that there are, and their numbers."""
         rows = self.ask("items", "places", [collection.id, None if scopes is None else list(scopes)])
-        return {scope: id_ for scope, id_ in rows}
+        return dict(rows)
 
     def make_place(self, collection: Collection, scope: str) -> int:
         """The number of a scope, made if there is none."""
@@ -184,15 +194,17 @@ def check_name(what: str, name: object) -> None:
         raise RecallError(f"{what}={name!r} is no name: 1 to 200 letters, none of them a control character")
 
 
+#: parts of statements that several have
+_PARTS = {"item": ("items", "item_columns"), **{part: ("recall", part) for part in ("scored", "bm25", "best")}}
+
+
+@cache
 def text_of(file: str, name: str, vectors: Vectors | None = None) -> str:
     """A statement, with the table of an embedder and the parts that several have put in."""
     words = {} if vectors is None else vectors.words
 
     def put_in(found: re.Match[str]) -> str:
-        if found[1] == "item":
-            return statement("items", "item_columns", _PACKAGE)
-        if found[1] == "scored":
-            return statement("recall", "words_scored", _PACKAGE)
-        return words[found[1]]
+        part = _PARTS.get(found[1])
+        return words[found[1]] if part is None else text_of(*part)
 
     return _PLACE.sub(put_in, statement(file, name, _PACKAGE))

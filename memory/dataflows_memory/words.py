@@ -18,138 +18,21 @@ _LONGEST = 64
 #: what is said in every text; for other languages the weight of a word alone has to tell
 _STOP = {
     "english": frozenset(
-        [
-            "a",
-            "about",
-            "above",
-            "after",
-            "again",
-            "against",
-            "all",
-            "am",
-            "an",
-            "and",
-            "any",
-            "are",
-            "as",
-            "at",
-            "be",
-            "because",
-            "been",
-            "before",
-            "being",
-            "below",
-            "between",
-            "both",
-            "but",
-            "by",
-            "can",
-            "cannot",
-            "could",
-            "did",
-            "do",
-            "does",
-            "doing",
-            "down",
-            "during",
-            "each",
-            "few",
-            "for",
-            "from",
-            "further",
-            "had",
-            "has",
-            "have",
-            "having",
-            "he",
-            "her",
-            "here",
-            "hers",
-            "herself",
-            "him",
-            "himself",
-            "his",
-            "how",
-            "i",
-            "if",
-            "in",
-            "into",
-            "is",
-            "it",
-            "its",
-            "itself",
-            "me",
-            "more",
-            "most",
-            "my",
-            "myself",
-            "no",
-            "nor",
-            "not",
-            "of",
-            "off",
-            "on",
-            "once",
-            "only",
-            "or",
-            "other",
-            "ought",
-            "our",
-            "ours",
-            "ourselves",
-            "out",
-            "over",
-            "own",
-            "same",
-            "she",
-            "should",
-            "so",
-            "some",
-            "such",
-            "than",
-            "that",
-            "the",
-            "their",
-            "theirs",
-            "them",
-            "themselves",
-            "then",
-            "there",
-            "these",
-            "they",
-            "this",
-            "those",
-            "through",
-            "to",
-            "too",
-            "under",
-            "until",
-            "up",
-            "very",
-            "was",
-            "we",
-            "were",
-            "what",
-            "when",
-            "where",
-            "which",
-            "while",
-            "who",
-            "whom",
-            "why",
-            "with",
-            "would",
-            "you",
-            "your",
-            "yours",
-            "yourself",
-            "yourselves",
-        ]
+        word
+        for line in (
+            "a about above after again against all am an and any are as at be because been before being below between",
+            "both but by can cannot could did do does doing down during each few for from further had has have having",
+            "he her here hers herself him himself his how i if in into is it its itself me more most my myself no nor",
+            "not of off on once only or other ought our ours ourselves out over own same she should so some such than",
+            "that the their theirs them themselves then there these they this those through to too under until up",
+            "very was we were what when where which while who whom why with would you your yours yourself yourselves",
+        )
+        for word in line.split()
     )
 }
 _WORD = re.compile(r"[^\W_]+")
-# Scripts that put no spaces between words: Thai, Lao, Khmer, Burmese, kana, Han. Pairs of letters stand for words there,
-# as in Lucene's CJK analyzer.
+# Scripts that put no spaces between words: Thai, Lao, Khmer, Burmese, kana, Han. Pairs of letters stand for words
+# there, as in Lucene's CJK analyzer.
 _UNSPACED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)"
 )
@@ -177,11 +60,8 @@ def stems(text: str, language: str = "english") -> list[str]:
     """The words of a text in their order."""
     stem = _stemmer(language)
     stop = _STOP.get(language, frozenset())
-    found: list[str] = []
-    for word in _words(unicodedata.normalize("NFKC", text).casefold()):
-        if word not in stop:
-            found.append(stem(word[:_LONGEST]))
-    return found
+    words = _words(unicodedata.normalize("NFKC", text).casefold())
+    return [stem(word[:_LONGEST]) for word in words if word not in stop]
 
 
 def _words(text: str) -> Iterable[str]:

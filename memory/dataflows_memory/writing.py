@@ -309,10 +309,11 @@ class Keeper:
             return
         have = [(id_, one) for id_, one in zip(ids, lot, strict=True) if one.hash in vectors]
         if have:
+            around = [vectors.get(one.around_hash) if one.around_hash is not None else None for _, one in have]
             lists = [
                 [id_ for id_, _ in have],
                 [written(vectors[one.hash]) for _, one in have],
-                [written(vectors[one.around_hash]) if one.around_hash in vectors else None for _, one in have],
+                [None if vector is None else written(vector) for vector in around],
             ]
             self._store.run(connection, "items", "add_vectors", lists, self._collection.vectors)
 

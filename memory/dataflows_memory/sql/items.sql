@@ -43,7 +43,27 @@ create table if not exists {vectors} (
     around halfvec({length})
 );
 create index if not exists {index}_place on {vectors} (place) where live;
-create index if not exists {index}_near on {vectors} using hnsw (alone halfvec_cosine_ops) where live;
+
+-- name: vectors_index
+-- Whether there is an index of what is near, and about how many vectors there are.
+select exists (select from pg_index x join pg_class i on i.oid = x.indexrelid
+               where x.indrelid = c.oid and i.relname = '{index}_near' and x.indisvalid),
+       c.reltuples::bigint
+from pg_class c where c.oid = to_regclass('{vectors}');
+
+-- name: analyze_vectors
+analyze {vectors};
+
+-- name: settle_words
+-- An index answers alone only for pages of which it is known that everything in them is visible to all.
+vacuum (analyze) dataflows_memory.posting;
+
+-- name: drop_vectors_index
+-- What was left of a build that broke off.
+drop index concurrently if exists dataflows_memory.{index}_near;
+
+-- name: make_vectors_index
+create index concurrently if not exists {index}_near on {vectors} using hnsw (alone halfvec_cosine_ops) where live;
 
 -- name: make_places
 -- $1 collection $2 scopes

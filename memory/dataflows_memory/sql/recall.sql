@@ -10,8 +10,8 @@ where i.place = any($1::int[]) and i.live;
 
 -- name: allowed
 -- $1 places $2 true at $3 known at $4 begun since $5 origins $6 properties that they have $7 a path over the properties
--- $8 runs whose items are left out $9 how many at the most
-select i.id from dataflows_memory.item i
+-- $8 runs whose items are left out
+select i.id, i.length, i.around from dataflows_memory.item i
 where i.place = any($1::int[])
       and i.valid_from <= $2::timestamptz and i.valid_to > $2::timestamptz
       and i.recorded_at <= $3::timestamptz and i.retired_at > $3::timestamptz
@@ -19,55 +19,76 @@ where i.place = any($1::int[])
       and ($5::text[] is null or i.origin = any($5::text[]))
       and ($6::jsonb is null or i.meta @> $6::jsonb)
       and ($7::jsonpath is null or i.meta @? $7::jsonpath)
-      and ($8::uuid[] is null or i.run is null or i.run <> all($8::uuid[]))
-limit $9;
+      and ($8::uuid[] is null or i.run is null or i.run <> all($8::uuid[]));
 
--- name: lengths_of
--- $1 items
-select count(*), coalesce(avg(i.length), 0)::float8, coalesce(avg(i.around), 0)::float8,
-       coalesce(bool_or(i.around > i.length), false)
-from dataflows_memory.item i where i.id = any($1::bigint[]);
+-- name: frequencies
+-- $1 places $2 terms: in how many items each stands
+select p.term, count(*) from dataflows_memory.posting p
+where p.place = any($1::int[]) and p.term = any($2::text[]) and p.live and p.tf > 0
+group by p.term;
 
 -- name: words_everywhere
--- $1 places $2 terms $3 their weights $4 items in all $5 $6 their length on average, alone and with neighbours
--- $7 how many of each list
+-- $1 places $2 terms $3 their weights $4 $5 words of an item on average, alone and with neighbours $6 how many of each list
 -- BM25 (Robertson and Zaragoza 2009, k1 1.2, b 0.75): of the item alone, and of the item with its neighbours.
-with hit as materialized (
-    select q.term, q.weight, p.item, p.tf, p.around_tf, p.length, p.around_length
+with hit as (
+    select q.weight, p.item, p.tf, p.around_tf, p.length, p.around_length
     from unnest($2::text[], $3::float8[]) as q(term, weight)
     join dataflows_memory.posting p on p.place = any($1::int[]) and p.term = q.term and p.live
-), {scored}
+), score as materialized ({scored}), {best}
+
+-- name: words_rare_first
+-- The same, with $7 terms and $8 weights that are looked up only where the others lead: in the $9 best by those.
+with hit as (
+    select q.weight, p.item, p.tf, p.around_tf, p.length, p.around_length
+    from unnest($2::text[], $3::float8[]) as q(term, weight)
+    join dataflows_memory.posting p on p.place = any($1::int[]) and p.term = q.term and p.live
+), rare as materialized ({scored}), foremost as materialized (
+    (select * from rare order by alone desc limit $9)
+    union
+    (select * from rare order by around desc limit $9)
+), score as materialized (
+    select l.item, l.alone + coalesce(m.alone, 0) as alone, l.around + coalesce(m.around, 0) as around
+    from foremost l left join (
+        select h.item, {bm25}
+        from (
+            select q.weight, p.item, p.tf, p.around_tf, p.length, p.around_length
+            from foremost l cross join unnest($7::text[], $8::float8[]) as q(term, weight)
+            join dataflows_memory.posting p on p.item = l.item and p.term = q.term
+        ) h group by h.item
+    ) m on m.item = l.item
+), {best}
 
 -- name: words_among
--- $1 items $2 terms $3 their weights $4 items in all $5 $6 their length on average $7 how many of each list
-with hit as materialized (
+-- $1 items $2 terms $3 how often they are asked for, otherwise as words_everywhere; $7 how many items
+-- The answer has the weights of the words as well.
+with found as materialized (
     select q.term, q.weight, p.item, p.tf, p.around_tf, p.length, p.around_length
     from unnest($2::text[], $3::float8[]) as q(term, weight)
     join dataflows_memory.posting p on p.item = any($1::bigint[]) and p.term = q.term
-), {scored}
-
--- name: words_scored
-rare as (
-    select h.term,
-           ln(1 + (greatest($4::float8 - count(*) filter (where h.tf > 0), 0) + 0.5)
-                  / (count(*) filter (where h.tf > 0) + 0.5)) as idf,
-           ln(1 + (greatest($4::float8 - count(*), 0) + 0.5) / (count(*) + 0.5)) as around_idf
-    from hit h group by h.term
-), score as materialized (
-    select h.item,
-           sum(h.weight * r.idf * h.tf * 2.2 / (h.tf + 1.2 * (0.25 + 0.75 * h.length / $5::float8))) as alone,
-           sum(h.weight * r.around_idf * h.around_tf * 2.2
-               / (h.around_tf + 1.2 * (0.25 + 0.75 * h.around_length / $6::float8))) as around
-    from hit h join rare r on r.term = h.term
-    group by h.item
-)
-select s.item, s.alone, s.around, null::text, null::float8 from (
-    (select * from score where alone > 0 order by alone desc, item limit $7)
-    union
-    (select * from score where around > 0 order by around desc, item limit $7)
-) s
+), rare as materialized (
+    select f.term, ln(1 + (greatest($7::float8 - f.n, 0) + 0.5) / (f.n + 0.5)) as idf
+    from (select f.term, count(*) filter (where f.tf > 0) as n from found f group by f.term) f
+), hit as (
+    select f.weight * r.idf as weight, f.item, f.tf, f.around_tf, f.length, f.around_length
+    from found f join rare r on r.term = f.term
+), score as materialized ({scored}), {best}
 union all
-select null, null, null, r.term, r.idf from rare r;
+select null, r.idf, null, r.term from rare r
+
+-- name: scored
+select h.item, {bm25} from hit h group by h.item
+
+-- name: bm25
+sum(h.weight * h.tf * 2.2 / (h.tf + 1.2 * (0.25 + 0.75 * h.length / $4::float8))) as alone,
+sum(h.weight * h.around_tf * 2.2 / (h.around_tf + 1.2 * (0.25 + 0.75 * h.around_length / $5::float8))) as around
+
+-- name: best
+best as (
+    (select * from score where alone > 0 order by alone desc, item limit $6)
+    union
+    (select * from score where around > 0 order by around desc, item limit $6)
+)
+select b.item, b.alone, b.around, null::text from best b
 
 -- name: near_everywhere
 -- $1 places $2 the vector $3 how many
