@@ -131,15 +131,16 @@ class Memory:
         if begin is not None and end is not None and begin >= end:
             raise RecallError(f"since={since!r} is not before until={until!r}")
         properties = _checked_meta(meta)
-        refs = [check_ref(ref or to)] * len(given) if ref or to else [_ref_of(text) for text in given]
-        parts = range(len(given)) if ref else [0] * len(given)
+        name = ref if ref is not None else to
+        refs = [_ref_of(text) for text in given] if name is None else [check_ref(name)] * len(given)
+        parts = [0] * len(given) if ref is None else range(len(given))
         items = [
-            New(_checked_text(text), "text", name, part, meta=properties, valid_from=begin, valid_to=end)
-            for text, name, part in zip(given, refs, parts, strict=True)
+            New(_checked_text(text), "text", each, part, meta=properties, valid_from=begin, valid_to=end)
+            for text, each, part in zip(given, refs, parts, strict=True)
         ]
-        if not (ref or to):
+        if name is None:
             items = list({item.ref: item for item in items}.values())
-        whole = {("text", ref)} if ref else set[tuple[str, str]]()
+        whole = {("text", ref)} if ref is not None else set[tuple[str, str]]()
         return self._put(collection, scope, items, append=to is not None, whole=whole, at=begin)
 
     def update(

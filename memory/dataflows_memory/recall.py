@@ -147,8 +147,8 @@ class Recaller:
         """How large a place is, or was a moment ago."""
         sizes = self._known.sizes.get(places)
         if sizes is None or sizes.until < time.monotonic():
-            ((*row,),) = self._run(connection, "recall", "place_sizes", [list(places)])
-            sizes = Sizes(*row, until=time.monotonic() + _SIZES)
+            ((count, alone, around, has_around),) = self._run(connection, "recall", "place_sizes", [list(places)])
+            sizes = Sizes(count, alone, around, has_around, time.monotonic() + _SIZES)
             if sizes.count >= _COMMON:  # a small place changes by much, and is counted at once
                 self._known.sizes[places] = sizes
         return sizes

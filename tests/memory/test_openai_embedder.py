@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataflows_memory.embedding import OpenAIEmbedder
 
+from dataflows_memory.embedding import OpenAIEmbedder
 from dataflows_sdk.core.retry import Retry, next_delay
 from dataflows_sdk.errors import DefinitionError, EmbeddingError, EmbeddingRefusedError, NonRetryableError
 

@@ -71,7 +71,7 @@ def test_forgetting_leaves_nothing(memory: Memory, database_url: str) -> None:
         memory.get(item)
     with psycopg.connect(database_url) as connection:
         for table in ("item", "posting", "vectors_1"):
-            rows = connection.execute(f"select * from dataflows_memory.{table}").fetchall()
+            rows = connection.execute(f"select to_jsonb(t)::text from dataflows_memory.{table} t").fetchall()
             assert not [row for row in rows if "recip" in str(row)]
         assert connection.execute("select count(*) from dataflows_memory.vectors_1").fetchone() == (1,)
 
@@ -87,7 +87,8 @@ def test_a_conversation_grows_and_its_turns_know_their_neighbours(memory: Memory
     assert "words around" in hits[0].parts
     before = len(embedder.seen)
     memory.remember("Lovely", to="chat")
-    assert embedder.seen[before:] == ["Lovely", "With whom?\nWith Bob, in May\nLovely", "With Bob, in May\nLovely"]
+    wanted = {"Lovely", "With Bob, in May\nLovely", "With whom?\nWith Bob, in May\nLovely"}
+    assert sorted(embedder.seen[before:]) == sorted(wanted)
 
 
 def test_a_whole_is_replaced_with_its_parts(memory: Memory) -> None:
