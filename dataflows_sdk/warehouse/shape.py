@@ -35,6 +35,25 @@ LONGEST_TABLE = 55
 RESERVED = frozenset({"runs", "steps", "events", "executions", "execution_steps", "connections", "service_clients"})
 
 
+#: the column of a child table that says where in its list an object stood
+POSITION = "_position"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """Where the objects of a list are kept: a table of its own.
+
+    Attributes:
+        table: its name.
+        parent: the columns there that name the row whose list it is, in the order of that row's key.
+        key: the columns that tell the objects of one list apart; ``("_position",)`` for their place in it.
+    """
+
+    table: str
+    parent: tuple[str, ...]
+    key: tuple[str, ...] = (POSITION,)
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A table.
@@ -48,6 +67,8 @@ class Shape:
         timezone: what moments without a zone are in.
         bad: what happens to rows that do not fit: ``"refuse"``, ``"aside"`` or ``"coerce"``.
         version: goes up with every change.
+        children: lists of objects that rows bring, and where they are kept.
+        parent: the table and its list whose objects are kept here; None for a table of no other.
     """
 
     name: str
@@ -59,6 +80,8 @@ class Shape:
     timezone: str | None = None
     bad: str = "refuse"
     version: int = 0
+    children: Mapping[str, Child] = field(default_factory=dict)
+    parent: tuple[str, str] | None = None
 
     @property
     def own_id(self) -> bool:
@@ -83,6 +106,8 @@ class Shape:
                 "source": self.source,
                 "timezone": self.timezone,
                 "bad": self.bad,
+                "children": {name: [each.table, each.parent, each.key] for name, each in self.children.items()},
+                "parent": self.parent,
             }
         )
 
@@ -98,6 +123,11 @@ class Shape:
             data["timezone"],
             data["bad"],
             version,
+            {
+                column: Child(table, tuple(parent), tuple(key))
+                for column, (table, parent, key) in data.get("children", {}).items()
+            },
+            None if data.get("parent") is None else (data["parent"][0], data["parent"][1]),
         )
 
 
@@ -154,6 +184,13 @@ def check(shape: Shape) -> Shape:
         found = shape.column(name)
         if found is not None and found.type == "json":
             problems.append(f"the key {name!r} is JSON, by which rows cannot be told apart")
+    problems += [
+        f"{name!r} is a column and, as a list, the table {child.table!r}; rename= the column"
+        for name, child in shape.children.items()
+        if name.lower() in seen
+    ]
+    if shape.children and not shape.key:
+        problems.append("it has no key, by which the objects of a list could name the row that they belong to")
     if len(set(shape.key)) != len(shape.key):
         problems.append(f"the key names a column twice: {', '.join(shape.key)}")
     if problems:
@@ -243,6 +280,19 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
             f"its key is ({', '.join(key)}) and would become ({', '.join(new.key)}); a table keeps its key: "
             "make another one and copy the rows"
         )
+    there = {column.name: at for at, column in enumerate(columns)}
+    for name, child in new.children.items():
+        before = old.children.get(name, child)
+        if before != child:
+            problems.append(
+                f"the list {name!r} is kept in {before.table!r} by ({', '.join((*before.parent, *before.key))}) and "
+                f"would go to {child.table!r} by ({', '.join((*child.parent, *child.key))}); it stays where it is"
+            )
+        elif name in there:
+            problems.append(
+                f"{name!r} is a column whose values stay in it; with rename={{{name!r}: '{name}_before'}} besides, the "
+                f"lists of rows that come from now on go into {child.table!r}"
+            )
     references = {(rename or {}).get(name, name): target for name, target in old.references.items()}
     for name, target in new.references.items():
         if references.get(name) not in (None, target):
@@ -261,6 +311,7 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
         source=new.source if new.source is not None else old.source,
         timezone=new.timezone if new.timezone is not None else old.timezone,
         bad=new.bad,
+        children={**old.children, **new.children},
     )
     return check(shape), steps
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -24,11 +25,13 @@ from dataflows_sdk.warehouse.catalogue import Catalogue, said
 from dataflows_sdk.warehouse.columns import Column
 from dataflows_sdk.warehouse.declare import columns_of_frame, columns_of_rows
 from dataflows_sdk.warehouse.frames import Frame
+from dataflows_sdk.warehouse.lists import Lists, plain
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, as_mapping, checked, rows_in_parts
 from dataflows_sdk.warehouse.shape import Shape, columns_with
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Connection
+    from dataflows_sdk.warehouse.families import Families
 
 T = TypeVar("T")
 
@@ -64,6 +67,15 @@ class Origin:
     def parameters(self, table: str) -> list[Any]:
         """The first five."""
         return [table, self.now, self.run, self.step, self.source]
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a call writes rows: for whom, reading values from texts or not, only those that are new or all."""
+
+    origin: Origin
+    coerce: bool
+    insert: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +134,25 @@ class Writer:
         return _transaction_of(info)
 
     @contextmanager
-    def transaction(self, table: str | None = None) -> Iterator[Connection]:
-        """The connection of the step's transaction, or of one of its own."""
+    def transaction(self, *tables: str) -> Iterator[Connection]:
+        """The connection of the step's transaction, or of one of its own, to write to tables."""
         joined = self.joined()
         if joined is not None:
             with joined.work() as connection:
-                if table is not None:
-                    joined.marks.add(table)
+                joined.marks.update(tables)
                 yield connection
             return
         with self._database.connection() as connection, connection.transaction():
             yield connection
-        if table is not None:
+        for table in tables:
             self.wrote(table)
+
+    @cached_property
+    def families(self) -> Families:
+        """What writes the lists that are tables of their own."""
+        from dataflows_sdk.warehouse.families import Families
+
+        return Families(self, self._catalogue)
 
     def attempts(self, table: str, work: Callable[[Shape], T]) -> T:
         """Do *work* on a table, again where others were in the way or the table is not as it was known."""
@@ -201,19 +219,25 @@ class Writer:
 
         def work(shape: Shape) -> Row:
             shape = shape if fixed else self._evolved(shape, [row])
-            bad = Bad()
+            if shape.children and not fixed:
+                self.families.evolve(shape, [row])
+            bad, lists, coerce = Bad(), Lists(shape), fixed or shape.bad == "coerce"
             rows = checked(
                 shape,
                 [row],
                 bad,
                 model=model,
-                coerce=fixed or shape.bad == "coerce",
+                coerce=coerce,
                 zone=zone_of(shape),
                 keyed=_keyed(shape, insert),
+                lists=lists if shape.children else None,
             )
             if bad.count:
                 raise _of(table, bad.error(1))
             texts = rows[0]
+            if lists:
+                how = How(self.origin(source or shape.source), coerce, insert)
+                return self.families.one(shape, texts, lists, how)
             known = self._texts_of_one(shape, texts.columns, insert=insert)
             parameters = [*self.origin(source or shape.source).parameters(table), *texts.rows[0]]
             joined = self.joined()
@@ -264,31 +288,40 @@ class Writer:
         def work(shape: Shape) -> Written:
             bad, total = Bad(), Written(table)
             origin = self.origin(source or shape.source)
+            how = How(origin, fixed or shape.bad == "coerce", insert)
             seen: dict[Any, Any] = {}
             position = 0
             for part in parts:  # before the transaction, which would stand in the way of changes to the table
                 shape = shape if fixed else self._evolved(shape, part)
-            with self.transaction(table) as connection:
+                if shape.children and not fixed:
+                    self.families.evolve(shape, part)
+            with self.transaction(*self.families.names(shape)) as connection:
                 for part in parts:
+                    lists = Lists(shape)
                     texts = checked(
                         shape,
                         part,
                         bad,
                         model=model,
-                        coerce=fixed or shape.bad == "coerce",
+                        coerce=how.coerce,
                         zone=zone_of(shape),
                         offset=position,
                         keyed=_keyed(shape, insert),
                         known=seen,
+                        lists=lists if shape.children else None,
                     )
                     position += len(part)
-                    if not bad.count or shape.bad == "aside":
+                    if bad.count and shape.bad != "aside":
+                        continue
+                    if lists:
+                        total += self.families.many(connection, shape, texts, lists, bad, how)
+                    else:
                         for group in texts:
-                            total = _added(total, self._group(connection, shape, group, origin, bad, insert=insert))
+                            total += self._group(connection, shape, group, origin, bad, insert=insert)
                 if bad.count and (shape.bad != "aside" or not self._catalogue.is_current(shape)):
                     raise _of(table, bad.error(position))
                 self.set_aside(connection, origin, table, bad)
-            return _added(total, Written(table, aside=bad.count))
+            return total + Written(table, aside=bad.count)
 
         parts = list(rows_in_parts(rows, _PART))  # the work may be done again
         return self.attempts(table, work)
@@ -325,7 +358,7 @@ class Writer:
                     for _, reason, row in found.aside:
                         bad.aside.append((reason, row))
                     self.set_aside(connection, origin, table, bad)
-            return _added(written, Written(table, unchanged=found.repeated, aside=len(bad.aside)))
+            return written + Written(table, unchanged=found.repeated, aside=len(bad.aside))
 
         return self.attempts(table, work)
 
@@ -340,8 +373,13 @@ class Writer:
         """Delete the rows of a condition."""
 
         def work(shape: Shape) -> Written:
+            origin = self.origin(source or shape.source)
+            if shape.children:
+                condition, values = asked(shape, 1)
+                with self.transaction(*self.families.names(shape)) as connection:
+                    return self.families.delete(connection, shape, condition, values, origin)
             condition, values = asked(shape, statements.BEFORE + 1)
-            parameters = [*self.origin(source or shape.source).parameters(table), *values]
+            parameters = [*origin.parameters(table), *values]
             with self.transaction(table) as connection:
                 ((gone, write),) = Database.execute(connection, statements.delete(shape, condition), parameters)
             return Written(table, deleted=gone, write=write)
@@ -358,7 +396,7 @@ class Writer:
         """The table with the columns that the rows need, if it may have them."""
         if not shape.evolve or not part:
             return shape
-        rows = [as_mapping(row) for row in part]
+        rows = [plain(shape, as_mapping(row)) for row in part]
         if shape.bad != "refuse":  # what does not fit is not a reason to change the table
             columns = columns_with(shape, rows)
         else:
@@ -396,7 +434,7 @@ class Writer:
         )
         total = Written(shape.name)
         for half in halves:
-            total = _added(total, self._group(connection, shape, half, origin, bad, insert=insert))
+            total += self._group(connection, shape, half, origin, bad, insert=insert)
         return total
 
     def _lot(self, connection: Connection, shape: Shape, texts: Texts, origin: Origin, *, insert: bool) -> Written:
@@ -409,7 +447,7 @@ class Writer:
             shape,
             texts.columns,
             len(texts.rows),
-            lambda external: _csv(texts.rows, keys if external else None),
+            lambda external: texts.csv(keys if external else None),
             origin,
             insert=insert,
         )
@@ -477,9 +515,9 @@ class Writer:
                 write = write if inserted + updated else None
             if inserted:
                 self._in_order(connection, shape, write)
-            total = _added(total, Written(shape.name, inserted, updated, write=write))
+            total += Written(shape.name, inserted, updated, write=write)
             if done:
-                return _added(total, Written(shape.name, unchanged=all_ - total.inserted - total.updated))
+                return total + Written(shape.name, unchanged=all_ - total.inserted - total.updated)
         raise _Again
 
     @staticmethod
@@ -547,28 +585,3 @@ def _keyed(shape: Shape, insert: bool) -> bool:
 def zone_of(shape: Shape) -> tzinfo | None:
     """The zone of moments that have none."""
     return None if shape.timezone is None else ZoneInfo(shape.timezone)
-
-
-def _added(one: Written, other: Written) -> Written:
-    return Written(
-        one.table,
-        one.inserted + other.inserted,
-        one.updated + other.updated,
-        one.unchanged + other.unchanged,
-        one.deleted + other.deleted,
-        one.aside + other.aside,
-        other.write if other.write is not None else one.write,
-    )
-
-
-def _csv(rows: Sequence[tuple[str | None, ...]], keys: Sequence[int] | None) -> Iterator[bytes]:
-    """Rows as CSV for PostgreSQL, in chunks; with the key as text at the end, if there is one and it is asked for."""
-    lines: list[str] = []
-    for at, row in enumerate(rows, 1):
-        values = row if not keys else (*row, ",".join(str(row[key]) for key in keys))
-        lines.append(",".join("" if value is None else '"' + value.replace('"', '""') + '"' for value in values))
-        if not at % 2_000:
-            yield ("\n".join(lines) + "\n").encode()
-            lines = []
-    if lines:
-        yield ("\n".join(lines) + "\n").encode()
