@@ -11,8 +11,8 @@ from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import by_key, column_named, where
 from dataflows_sdk.warehouse.changed import record
 from dataflows_sdk.warehouse.columns import shortened
+from dataflows_sdk.warehouse.shape import zone_of
 from dataflows_sdk.warehouse.table import in_thread
-from dataflows_sdk.warehouse.writing import zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.nodes.data import RecordAction

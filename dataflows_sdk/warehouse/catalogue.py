@@ -16,7 +16,7 @@ from dataflows_sdk.store.database import Database, DatabaseError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.columns import EXACT_FLOAT, Column, type_of_postgres
-from dataflows_sdk.warehouse.shape import PROVENANCE, Change, Shape, changes, check, with_key
+from dataflows_sdk.warehouse.shape import PROVENANCE, Change, Shape, changes, check, check_parent, with_key
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Connection
@@ -120,7 +120,7 @@ class Catalogue:
         known = self.find(wanted.name)
         if known is None:
             return False
-        self._check_parent(known, wanted)
+        check_parent(known, wanted.parent)
         after, steps = changes(known, wanted, rename)
         return not steps and _same_options(known, after)
 
@@ -128,20 +128,11 @@ class Catalogue:
         if not self._run(connection, "get", wanted.name):
             return self._create(connection, wanted)
         is_now = self._reconciled(connection, wanted.name)
-        self._check_parent(is_now, wanted)
+        check_parent(is_now, wanted.parent)
         after, steps = changes(is_now, wanted, rename)
         if not steps and _same_options(is_now, after):
             return after
         return self._alter(connection, is_now, after, steps)
-
-    @staticmethod
-    def _check_parent(is_now: Shape, wanted: Shape) -> None:
-        if wanted.parent is not None and is_now.parent != wanted.parent:
-            table, column = wanted.parent
-            raise ShapeError(
-                f"table {table!r}: the list {column!r} would go into {wanted.name!r}, which is there and keeps "
-                f"something else; name another: children={{{column!r}: {{'table': ...}}}}"
-            )
 
     def evolve(self, shape: Shape, columns: tuple[Column, ...], joined: Any = None) -> Shape:
         """A table with more columns, or wider ones."""

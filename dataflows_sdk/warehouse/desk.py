@@ -24,11 +24,12 @@ from dataflows_sdk.warehouse.declare import (
     is_types,
 )
 from dataflows_sdk.warehouse.frames import Frame, is_columnar
+from dataflows_sdk.warehouse.lists import rows_of
 from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
 from dataflows_sdk.warehouse.rebuilding import rebuilding
 from dataflows_sdk.warehouse.reporting import Reporting
 from dataflows_sdk.warehouse.rows import Row, as_mapping
-from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
+from dataflows_sdk.warehouse.shape import Child, Shape, check_table_name, guess_key
 from dataflows_sdk.warehouse.table import Table, in_thread
 from dataflows_sdk.warehouse.watching import Watching
 from dataflows_sdk.warehouse.writing import Writer
@@ -130,7 +131,8 @@ class Warehouse(Reporting):
         )
         if lists and is_columnar(columns):
             with Frame.open(columns, timezone) as frame:
-                columns = [row for _, row in zip(range(_SAMPLE), frame.rows(), strict=False)]
+                some = Shape(name, (), children={each: Child("", ()) for each in lists})
+                columns = [row for _, row in zip(range(_SAMPLE), rows_of(frame, columns, some), strict=False)]
         elif lists and (isinstance(columns, BaseModel) or (isinstance(columns, Mapping) and not is_types(columns))):
             columns = [columns]
         found = self._columns(name, columns, known, timezone, rename)

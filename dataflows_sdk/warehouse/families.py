@@ -10,12 +10,14 @@ from dataflows_sdk.store.database import Database, DatabaseError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import family_statements, statements
 from dataflows_sdk.warehouse.lists import BadObjects, Held, Lists, Rows, elements, merge
+from dataflows_sdk.warehouse.lots import BAD_CLASSES, FIRST, MANY, Again, How, of_table
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, checked
-from dataflows_sdk.warehouse.writing import _BAD_CLASSES, _FIRST, _MANY, How, Origin, _Again, _of, zone_of
+from dataflows_sdk.warehouse.shape import zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Connection
     from dataflows_sdk.warehouse.catalogue import Catalogue
+    from dataflows_sdk.warehouse.lots import Origin
     from dataflows_sdk.warehouse.shape import Child, Shape
     from dataflows_sdk.warehouse.writing import Writer
 
@@ -70,13 +72,13 @@ class Families:
             parameters = [*how.origin.parameters(shape.name), *texts.rows[0]]
             found = Database.execute(connection, known.text, parameters, prepare=True)
             if not found or not (locked or found[0][0]):
-                raise _Again
+                raise Again
             if found[0][0] and known.in_order is not None:
                 Database.execute(connection, known.in_order, [found[0][-1]], prepare=True)
             row = Row(shape.name, dict(zip(known.columns, found[0][1:], strict=True)))
             self._lists(connection, shape, lists, self._at(connection, how, row["_write"]), bad)
             if bad.count:
-                raise _of(shape.name, bad.error(1))
+                raise of_table(shape.name, bad.error(1))
         return row
 
     def many(
@@ -90,7 +92,7 @@ class Families:
             total += self._writer._group(connection, shape, group, how.origin, bad, insert=how.insert)
         lists.settle(bad, since)
         if locked + total.inserted < len(lists.held):
-            raise _Again  # others inserted some of them meanwhile, and their lists are not settled
+            raise Again  # others inserted some of them meanwhile, and their lists are not settled
         children = self._lists(connection, shape, lists, self._at(connection, how, total.write), bad)
         return replace(total, children=children)
 
@@ -140,7 +142,7 @@ class Families:
             texts = groups[0] if groups else Texts(table.columns, [], [])
             if faults.count and not self._catalogue.is_current(table):
                 self._catalogue.forget(table.name)
-                raise _Again  # they may fit what the table is now
+                raise Again  # they may fit what the table is now
             if faults.count and shape.bad != "aside":
                 merge(bad, faults)
                 continue
@@ -172,7 +174,7 @@ class Families:
             with connection.transaction():
                 return self._lot(connection, table, child, owners, texts, how)
         except DatabaseError as error:
-            if not (getattr(error, "sqlstate", None) or "").startswith(_BAD_CLASSES):
+            if not (getattr(error, "sqlstate", None) or "").startswith(BAD_CLASSES):
                 raise
         if len(owners) == 1:
             self._writer._group(connection, table, texts, how.origin, faults, insert=False)
@@ -187,11 +189,11 @@ class Families:
     def _lot(
         self, connection: Connection, table: Shape, child: Child, owners: Sequence[Held], texts: Texts, how: How
     ) -> Written:
-        if len(texts.rows) >= _FIRST and self._writer._may_load(connection, table):
+        if len(texts.rows) >= FIRST and self._writer._may_load(connection, table):
             keys = [[column.name for column in texts.columns].index(name) for name in table.key]
             return self._writer._load(connection, table, texts.columns, texts.csv(keys), how.origin)
         given = family_statements.given_columns(table, child)
-        if len(texts.rows) <= _MANY and len(owners) <= _MANY:
+        if len(texts.rows) <= MANY and len(owners) <= MANY:
             incoming = statements.Incoming("lists", texts.columns)
             kept = f"({incoming.text})"
             source = family_statements.listed(given, statements.BEFORE + len(texts.columns) + 1)
@@ -213,7 +215,7 @@ class Families:
             connection, text, parameters, prepare=bool(values)
         )
         if (fresh, different, over) != (inserted, updated, deleted):
-            raise _Again  # somebody wrote to the child table itself
+            raise Again  # somebody wrote to the child table itself
         if inserted:
             self._writer._in_order(connection, table, write)
         if not values:
@@ -228,7 +230,7 @@ class Families:
         """Lock the rows that are there, in the order of their keys; how many they are."""
         given = [column for name in shape.key if (column := shape.column(name)) is not None]
         values: list[Any] = []
-        if len(owners) <= _MANY:
+        if len(owners) <= MANY:
             source, values = family_statements.listed(given, 1), _keys(owners, len(given))
         else:
             self._stage_owners(connection, given, owners)

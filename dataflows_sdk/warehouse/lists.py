@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -14,6 +14,9 @@ from dataflows_sdk.warehouse.columns import Misfit, shortened
 from dataflows_sdk.warehouse.nested import objects
 from dataflows_sdk.warehouse.rows import _TOLD, Bad, as_json, as_mapping
 from dataflows_sdk.warehouse.shape import POSITION, Child, Shape
+
+if TYPE_CHECKING:
+    from dataflows_sdk.warehouse.frames import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,15 @@ def plain(shape: Shape, row: Mapping[str, Any]) -> Mapping[str, Any]:
     if not shape.children:
         return row
     return {name: value for name, value in row.items() if name not in shape.children}
+
+
+def rows_of(frame: Frame, source: Any, shape: Shape) -> Iterator[dict[str, Any]]:
+    """The rows of a frame. Objects in lists of pandas have no types there that DuckDB knows: they come as they are."""
+    mine: dict[str, list[Any]] = {}
+    if type(source).__module__.partition(".")[0] == "pandas":
+        mine = {name: source[name].tolist() for name in shape.children if name in source}
+    for at, row in enumerate(frame.rows()):
+        yield row | {name: None if isinstance(each[at], float) else each[at] for name, each in mine.items()}
 
 
 def elements(column: str, rows: Sequence[Any]) -> Iterator[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from dataflows_sdk.errors import DefinitionError, ShapeError
 from dataflows_sdk.warehouse.columns import Column, Misfit, shortened
 from dataflows_sdk.warehouse.declare import is_model, is_types
 from dataflows_sdk.warehouse.rows import as_mapping
-from dataflows_sdk.warehouse.shape import POSITION, Child, Shape, check_table_name
+from dataflows_sdk.warehouse.shape import POSITION, Child, Shape, check_parent, check_table_name
 
 #: rows that are looked at for what their objects look like
 _SAMPLE = 10_000
@@ -124,6 +124,8 @@ def shapes(
         except (DefinitionError, ShapeError) as error:
             raise ShapeError(f"{error}; name it: children={{{each.column!r}: {{'key': ..., 'table': ...}}}}") from error
         before = known(child.table)
+        if before is not None:
+            check_parent(before, (shape.name, each.column))
         inner = each.columns if each.columns is not None else _below(shape.name, each.column, source)
         below = wanted(child.table, each.children, before)
         made = Shape(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dataflows_sdk.errors import ShapeError
 from dataflows_sdk.warehouse.columns import Column, Misfit, check_name, holds, type_of_value
@@ -150,6 +152,11 @@ class Change:
         return f"{self.column} refers to {self.new}"
 
 
+def zone_of(shape: Shape) -> tzinfo | None:
+    """The zone of moments that have none."""
+    return None if shape.timezone is None else ZoneInfo(shape.timezone)
+
+
 def check(shape: Shape) -> Shape:
     """The shape itself, if PostgreSQL and DuckDB can have such a table.
 
@@ -212,6 +219,20 @@ def check_table_name(name: Any) -> str:
             f"table {name!r}: ctx.sql has a table of that name, which is not yours; take another, such as my_{name}"
         )
     return str(name)
+
+
+def check_parent(shape: Shape, parent: tuple[str, str] | None) -> None:
+    """A table that is there keeps the lists that it is to keep.
+
+    Raises:
+        ShapeError: it does not.
+    """
+    if parent is not None and shape.parent != parent:
+        table, column = parent
+        raise ShapeError(
+            f"table {table!r}: the list {column!r} would go into {shape.name!r}, which is there and keeps something "
+            f"else; name another: children={{{column!r}: {{'table': ...}}}}"
+        )
 
 
 def with_key(shape: Shape) -> Shape:

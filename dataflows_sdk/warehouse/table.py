@@ -13,9 +13,9 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.warehouse.asked import by_key, where
 from dataflows_sdk.warehouse.columns import shortened
 from dataflows_sdk.warehouse.frames import Frame, is_columnar
+from dataflows_sdk.warehouse.lists import rows_of
 from dataflows_sdk.warehouse.rows import Row, Written
-from dataflows_sdk.warehouse.shape import Shape
-from dataflows_sdk.warehouse.writing import zone_of
+from dataflows_sdk.warehouse.shape import Shape, zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.warehouse.asked import Asked
@@ -120,7 +120,7 @@ class Table:
             if self._model is None and not any(column.name in lists for column in frame.columns):
                 return writer.columns_at_once(self.name, rows, source, insert=insert)
             # the model judges row by row, and lists are taken out of each row
-            return writer.many(self.name, frame.rows(), source, self._model, insert=insert)
+            return writer.many(self.name, rows_of(frame, rows, self.shape), source, self._model, insert=insert)
 
     @overload
     def insert(self, rows: Mapping[str, Any] | BaseModel | None = None, /, **values: Any) -> Row: ...

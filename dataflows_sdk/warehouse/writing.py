@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
-from functools import cached_property
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
@@ -24,23 +22,19 @@ from dataflows_sdk.warehouse.asked import Asked
 from dataflows_sdk.warehouse.catalogue import Catalogue, said
 from dataflows_sdk.warehouse.columns import Column
 from dataflows_sdk.warehouse.declare import columns_of_frame, columns_of_rows
+from dataflows_sdk.warehouse.families import Families
 from dataflows_sdk.warehouse.frames import Frame
 from dataflows_sdk.warehouse.lists import Lists, plain
+from dataflows_sdk.warehouse.lots import BAD_CLASSES, FIRST, MANY, Again, How, Origin, of_table
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, as_mapping, checked, rows_in_parts
-from dataflows_sdk.warehouse.shape import Shape, columns_with
+from dataflows_sdk.warehouse.shape import Shape, columns_with, zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Connection
-    from dataflows_sdk.warehouse.families import Families
-
 T = TypeVar("T")
 
 #: rows that are checked and written together
 _PART = 50_000
-#: beyond so many they come by COPY
-_MANY = 500
-#: from so many on the first rows of a table come before its indexes
-_FIRST = 5_000
 _TRIES = 8
 #: how often others may be quicker with the same rows
 _RACES = 50
@@ -50,32 +44,7 @@ _TEXTS = 500
 _AGAIN = frozenset({"40P01", "40001"})
 #: the table is not as we know it: no such table, column, function for these types; another type; a plan of before
 _STALE = frozenset({"42P01", "42703", "42883", "42804", "0A000", "42P10"})
-#: the rows do not fit, says PostgreSQL: data exceptions and violated constraints
-_BAD_CLASSES = ("22", "23")
 _joining = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who writes: parameters of every write."""
-
-    now: datetime | None
-    run: str | None
-    step: str | None
-    source: str | None
-
-    def parameters(self, table: str) -> list[Any]:
-        """The first five."""
-        return [table, self.now, self.run, self.step, self.source]
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """How a call writes rows: for whom, reading values from texts or not, only those that are new or all."""
-
-    origin: Origin
-    coerce: bool
-    insert: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +54,6 @@ class _OneRow:
     text: str
     in_order: str | None
     columns: tuple[str, ...]
-
-
-class _Again(Exception):
-    """Somebody else inserted or deleted the same rows since the snapshot: nothing of this is to stay."""
 
 
 class Writer:
@@ -112,6 +77,8 @@ class Writer:
         self._on_loop = on_loop
         #: told the table after a transaction of its own; what a step writes, the engine tells
         self.wrote: Callable[[str], None] = lambda _: None
+        #: writes the lists that are tables of their own
+        self.families = Families(self, catalogue)
         self._texts: dict[tuple[Any, ...], _OneRow] = {}
 
     # --- transactions ------------------------------------------------------------------------------------
@@ -147,13 +114,6 @@ class Writer:
         for table in tables:
             self.wrote(table)
 
-    @cached_property
-    def families(self) -> Families:
-        """What writes the lists that are tables of their own."""
-        from dataflows_sdk.warehouse.families import Families
-
-        return Families(self, self._catalogue)
-
     def attempts(self, table: str, work: Callable[[Shape], T]) -> T:
         """Do *work* on a table, again where others were in the way or the table is not as it was known."""
         races = 0
@@ -162,7 +122,7 @@ class Writer:
             shape = self._catalogue.get(table)
             try:
                 return work(shape)
-            except _Again:
+            except Again:
                 races += 1
                 if races > _RACES:
                     raise WarehouseError(
@@ -188,7 +148,7 @@ class Writer:
     @staticmethod
     def _refused(table: str, error: Exception) -> Exception:
         state = getattr(error, "sqlstate", None) or ""
-        if state.startswith(_BAD_CLASSES):
+        if state.startswith(BAD_CLASSES):
             return BadRowsError(f"table {table!r}: PostgreSQL refuses: {said(error)}; nothing was written", (), 1)
         if state in _STALE or state.startswith("42"):
             return WarehouseError(f"table {table!r}: {said(error)}")
@@ -233,7 +193,7 @@ class Writer:
                 lists=lists if shape.children else None,
             )
             if bad.count:
-                raise _of(table, bad.error(1))
+                raise of_table(table, bad.error(1))
             texts = rows[0]
             if lists:
                 how = How(self.origin(source or shape.source), coerce, insert)
@@ -246,11 +206,11 @@ class Writer:
                 with self.transaction(table) as connection:
                     found = Database.execute(connection, known.text, parameters, prepare=True)
                     if not found:
-                        raise _Again
+                        raise Again
                     if found[0][0] and joined is None and known.in_order is not None:
                         Database.execute(connection, known.in_order, [found[0][-1]], prepare=True)
             if not found:
-                raise _Again
+                raise Again
             if joined is not None:
                 joined.marks.add(table)
                 if found[0][0] and known.in_order is not None:
@@ -319,7 +279,7 @@ class Writer:
                         for group in texts:
                             total += self._group(connection, shape, group, origin, bad, insert=insert)
                 if bad.count and (shape.bad != "aside" or not self._catalogue.is_current(shape)):
-                    raise _of(table, bad.error(position))
+                    raise of_table(table, bad.error(position))
                 self.set_aside(connection, origin, table, bad)
             return total + Written(table, aside=bad.count)
 
@@ -336,7 +296,7 @@ class Writer:
                 try:
                     found = frame.checked(shape.columns, shape.key if keyed else (), shape.bad)
                 except BadRowsError as error:
-                    raise _of(table, error) from None
+                    raise of_table(table, error) from None
                 if found.new:
                     names = ", ".join(repr(column.name) for column in found.new)
                     raise ShapeError(
@@ -420,7 +380,7 @@ class Writer:
             with connection.transaction():
                 return self._lot(connection, shape, texts, origin, insert=insert)
         except DatabaseError as error:
-            if not (getattr(error, "sqlstate", None) or "").startswith(_BAD_CLASSES):
+            if not (getattr(error, "sqlstate", None) or "").startswith(BAD_CLASSES):
                 raise
             if len(texts.rows) == 1:
                 names = [column.name for column in texts.columns]
@@ -438,7 +398,7 @@ class Writer:
         return total
 
     def _lot(self, connection: Connection, shape: Shape, texts: Texts, origin: Origin, *, insert: bool) -> Written:
-        if len(texts.rows) <= _MANY:
+        if len(texts.rows) <= MANY:
             incoming = statements.Incoming("lists", texts.columns)
             return self._write(connection, shape, incoming, origin, texts.lists(), insert=insert)
         keys = [[column.name for column in texts.columns].index(name) for name in shape.key]
@@ -468,7 +428,7 @@ class Writer:
         Args:
             csv: the rows with these columns; with True, with the key as text at the end, too.
         """
-        if count >= _FIRST and self._may_load(connection, shape):
+        if count >= FIRST and self._may_load(connection, shape):
             return self._load(connection, shape, columns, csv(True), origin)
         Database.execute(connection, statements.stage(columns))
         Database.copy_in(connection, statements.stage_copy(columns), csv(False))
@@ -518,7 +478,7 @@ class Writer:
             total += Written(shape.name, inserted, updated, write=write)
             if done:
                 return total + Written(shape.name, unchanged=all_ - total.inserted - total.updated)
-        raise _Again
+        raise Again
 
     @staticmethod
     def _in_order(connection: Connection, shape: Shape, write: int) -> list[tuple[Any, ...]]:
@@ -570,18 +530,9 @@ def _transaction_of(info: StepInfo) -> Any:
         return info.joined
 
 
-def _of(table: str, error: BadRowsError) -> BadRowsError:
-    return BadRowsError(f"table {table!r}: {error}", error.rows, error.count)
-
-
 def _keyed(shape: Shape, insert: bool) -> bool:
     if not shape.key and not insert:
         raise ShapeError(
             f"table {shape.name!r} has no key, so that rows can only be inserted; make it with key= to upsert"
         )
     return bool(shape.key)
-
-
-def zone_of(shape: Shape) -> tzinfo | None:
-    """The zone of moments that have none."""
-    return None if shape.timezone is None else ZoneInfo(shape.timezone)
