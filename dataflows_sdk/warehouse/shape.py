@@ -301,19 +301,7 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
             f"its key is ({', '.join(key)}) and would become ({', '.join(new.key)}); a table keeps its key: "
             "make another one and copy the rows"
         )
-    there = {column.name: at for at, column in enumerate(columns)}
-    for name, child in new.children.items():
-        before = old.children.get(name, child)
-        if before != child:
-            problems.append(
-                f"the list {name!r} is kept in {before.table!r} by ({', '.join((*before.parent, *before.key))}) and "
-                f"would go to {child.table!r} by ({', '.join((*child.parent, *child.key))}); it stays where it is"
-            )
-        elif name in there:
-            problems.append(
-                f"{name!r} is a column whose values stay in it; with rename={{{name!r}: '{name}_before'}} besides, the "
-                f"lists of rows that come from now on go into {child.table!r}"
-            )
+    problems += _of_lists(old, new, columns, key)
     references = {(rename or {}).get(name, name): target for name, target in old.references.items()}
     for name, target in new.references.items():
         if references.get(name) not in (None, target):
@@ -335,6 +323,28 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
         children={**old.children, **new.children},
     )
     return check(shape), steps
+
+
+def _of_lists(old: Shape, new: Shape, columns: Iterable[Column], key: tuple[str, ...]) -> list[str]:
+    """What is wrong with the lists of a table, whose columns and key are these now."""
+    problems = []
+    if old.parent is not None and key != old.key:
+        table, column = old.parent
+        problems.append(f"its key is what the list {column!r} of {table!r} is written by; the names in it stay")
+    names = {column.name for column in columns}
+    for name, child in new.children.items():
+        before = old.children.get(name, child)
+        if before != child:
+            problems.append(
+                f"the list {name!r} is kept in {before.table!r} by ({', '.join((*before.parent, *before.key))}) and "
+                f"would go to {child.table!r} by ({', '.join((*child.parent, *child.key))}); it stays where it is"
+            )
+        elif name in names:
+            problems.append(
+                f"{name!r} is a column whose values stay in it; with rename={{{name!r}: '{name}_before'}} besides, the "
+                f"lists of rows that come from now on go into {child.table!r}"
+            )
+    return problems
 
 
 def _renamed(

@@ -311,6 +311,9 @@ REFUSED: list[tuple[Callable[[Warehouse], Any], str]] = [
     (lambda w: w.table("old", children={"labels": {"key": "id", "columns": Label}}), "rename={'labels'"),
     (lambda w: w.table("kept", children={"labels": "name"}), "it stays where it is"),
     (lambda w: w.table("kept", rename={"title": "labels"}), "'labels' is a column whose values stay"),
+    (lambda w: w.table("kept_labels", rename={"kept_id": "whose"}), "the names in it stay"),
+    (lambda w: w.table("kept_labels", rename={"id": "nr"}), "the names in it stay"),
+    (lambda w: w.table("kept", {"id": str}), "table 'kept' cannot be changed"),
     (lambda w: w["kept_labels"].drop(), "keeps the lists 'labels' of 'kept'"),
 ]  # fmt: skip
 
@@ -335,6 +338,17 @@ def test_the_way_out_of_a_column_of_json(warehouse: Warehouse) -> None:
         new.upsert(id=row.id, labels=row.labels_before)
     assert kept(warehouse, "old_labels", "old_id", "id", "name") == [(1, 1, "a")]
     assert new.history(1)[0].row.labels_before == [{"id": 1, "name": "a", "color": "grey"}]
+
+
+def test_columns_have_other_names_now(warehouse: Warehouse) -> None:
+    types = {"number": int, "title": str, "labels": list[Label]}
+    issues = warehouse.table("issues", types, key="number", children={"labels": "id"})
+    issues.upsert(number=1, labels=[{"id": 1, "name": "a"}])
+    warehouse.table("issues", rename={"number": "nr", "title": "heading"})
+    warehouse.table("issues_labels", rename={"color": "colour"})
+    issues.upsert(nr=1, heading="b", labels=[{"id": 1, "name": "a"}, {"id": 2, "colour": "red"}])
+    assert kept(warehouse, "issues_labels", "issues_number", "id", "colour") == [(1, 1, None), (1, 2, "red")]
+    assert issues.delete(1).children["labels"].deleted == 2
 
 
 # --- at once, and all or nothing ------------------------------------------------------------------------------
@@ -490,6 +504,23 @@ def test_a_child_that_does_not_fit_fails_the_step(make_ctx: MakeContext, sql: Sq
     with pytest.raises(RunFailed, match=r"labels\[0\].id"):
         ctx.run(w, {}).result()
     assert issues.count() == 0
+
+
+def test_nodes_write_lists(make_ctx: MakeContext) -> None:
+    ctx = make_ctx()
+    ctx.warehouse.table("issues", {"id": int, "n": int, "labels": list[Label]}, key="id", children={"labels": "id"})
+
+    def node(operation: str, **fields: Any) -> Any:
+        return ctx.run(df.flow("f").on_manual().record("r", "issues", operation, **fields), {"id": "7"}).result("20s")
+
+    labels = [{"id": "{{trigger.id}}", "name": "a"}, {"id": 8, "name": "b"}]
+    assert node("create", data={"id": "1", "labels": labels}) == {"id": 1, "n": None}
+    node("upsert", id=2, data={"labels": labels})
+    assert kept(ctx.warehouse, "issues_labels", "issues_id", "id") == [(1, 7), (1, 8), (2, 7), (2, 8)]
+    assert node("update", where={"id": [1, 2]}, data={"n": 1, "labels": labels[1:]}) == {"count": 2}
+    assert kept(ctx.warehouse, "issues_labels", "issues_id", "id") == [(1, 8), (2, 8)]
+    assert node("delete", id=1) == {"count": 1}
+    assert kept(ctx.warehouse, "issues_labels", "issues_id") == [(2,)]
 
 
 def test_those_who_watch_hear_of_each_version_once(warehouse: Warehouse, sql: Sql) -> None:
