@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from dataflows_sdk.store.joined import JoinedTransaction
 from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import Asked
 from dataflows_sdk.warehouse.catalogue import Catalogue, said
-from dataflows_sdk.warehouse.columns import Column
+from dataflows_sdk.warehouse.columns import Column, Misfit
 from dataflows_sdk.warehouse.declare import columns_of_frame, columns_of_rows
 from dataflows_sdk.warehouse.families import Families
 from dataflows_sdk.warehouse.frames import Frame
@@ -356,7 +356,10 @@ class Writer:
         """The table with the columns that the rows need, if it may have them."""
         if not shape.evolve or not part:
             return shape
-        rows = [plain(shape, as_mapping(row)) for row in part]
+        rows = []
+        for row in part:
+            with suppress(Misfit):  # what is no row at all, the check says
+                rows.append(plain(shape, as_mapping(row)))
         if shape.bad != "refuse":  # what does not fit is not a reason to change the table
             columns = columns_with(shape, rows)
         else:

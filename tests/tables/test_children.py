@@ -151,6 +151,10 @@ def test_tables_from_rows_grow_with_their_lists(warehouse: Warehouse) -> None:
         "issues_id int", "id int", "weight float", "more json",
     ]  # fmt: skip
     assert [str(each) for each in issues.columns] == ["id int", "title text"]
+    with pytest.raises(BadRowsError, match=r"'labels\[0\]': a row is a dict"):
+        issues.upsert(id=1, labels=["odd"])
+    with pytest.raises(BadRowsError, match="row 0: a row is a dict"):
+        issues.upsert_many(["odd"])
     fixed = warehouse.table("issues", evolve=False)
     with pytest.raises(BadRowsError, match=r"row 0, 'labels\[0\].odd': the table has no such column"):
         fixed.upsert(id=2, labels=[{"id": 1, "odd": 1}])
