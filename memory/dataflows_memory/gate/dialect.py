@@ -1,0 +1,25 @@
+"""PostgreSQL for sqlglot, without its wish to help: a call stays the call that was written.
+
+The parser's own dialect turns calls that it knows into what other databases would understand: date_part() becomes
+EXTRACT, which has another type and another column name. Here a function is its name and its arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlglot.dialects.postgres import Postgres
+
+
+class Plain(Postgres):
+    """The dialect. Importing it registers it with sqlglot as ``plain``; nobody asks for it by name."""
+
+    class Parser(Postgres.Parser):
+        """Knows no functions but those with a grammar of their own."""
+
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
+            name: Postgres.Parser.FUNCTION_PARSERS[name]
+            for name in ("CAST", "EXTRACT", "SUBSTRING", "TRIM", "POSITION", "OVERLAY")
+            if name in Postgres.Parser.FUNCTION_PARSERS
+        }
