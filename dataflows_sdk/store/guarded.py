@@ -64,6 +64,7 @@ def read_guarded(
         TooLongError: it took too long, and the server did not end it itself.
         StoreUnavailableError: the connection broke.
     """
+    connection.prepare_threshold = None  # what is prepared would be gone after the cleaning
     with _ended_after(connection, seconds + 0.5):
         try:
             _fixed(connection, "begin")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
+from sqlglot.tokens import TokenType
 
 
 class Plain(Postgres):
@@ -17,9 +19,19 @@ class Plain(Postgres):
     class Parser(Postgres.Parser):
         """Knows no functions but those with a grammar of their own."""
 
+        # an arrow is JSON's, never a lambda's
+        LAMBDAS: ClassVar[dict[Any, Any]] = {TokenType.FARROW: Postgres.Parser.LAMBDAS[TokenType.FARROW]}
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
             name: Postgres.Parser.FUNCTION_PARSERS[name]
             for name in ("CAST", "EXTRACT", "SUBSTRING", "TRIM", "POSITION", "OVERLAY")
             if name in Postgres.Parser.FUNCTION_PARSERS
+        }
+
+    class Generator(Postgres.Generator):
+        """Writes operators as operators."""
+
+        TRANSFORMS: ClassVar[dict[Any, Any]] = {
+            **Postgres.Generator.TRANSFORMS,
+            exp.Pow: lambda self, node: self.binary(node, "^"),
         }

@@ -90,6 +90,7 @@ class Keeper:
             role = self._called(connection)
             if not _ours(connection, role):
                 return
+            _each(connection, "column_revokes", role)
             for (text,) in _bi(connection, "revokes", role, False):
                 alone(connection, text)
             for (text,) in _bi(connection, "drop", role):

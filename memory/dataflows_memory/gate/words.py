@@ -57,8 +57,8 @@ OTHERS = _words("""
     array_remove array_replace trim_array lower_inc upper_inc isempty
 """)
 
-#: look like functions, and make arrays and rows
-CONSTRUCTORS = _words("array row some")
+#: look like functions: make arrays and rows, or compare with all of them
+CONSTRUCTORS = _words("array row some any all")
 
 FUNCTIONS = AGGREGATES | WINDOWS | TEXTS | TIMES | NUMBERS | JSON | OTHERS
 

@@ -53,3 +53,10 @@ select format('grant select%s on %I.%I to %I', coalesce(' (' || w.columns || ')'
 from unnest($2::text[], $3::text[], $4::text[]) w (s, t, columns)
 where to_regclass(format('%I.%I', w.s, w.t)) is not null
   and (w.columns is not null or not has_table_privilege($1::text, format('%I.%I', w.s, w.t), 'select'));
+
+-- name: column_revokes
+-- Taking back what was granted on a table takes back what was granted on its columns.
+select format('revoke all on %I.%I from %I', n.nspname, c.relname, me.rolname)
+from pg_roles me cross join pg_class c join pg_namespace n on n.oid = c.relnamespace
+where me.rolname = $1 and exists (
+    select 1 from pg_attribute a, aclexplode(a.attacl) p where a.attrelid = c.oid and p.grantee = me.oid);
