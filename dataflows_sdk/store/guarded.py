@@ -12,9 +12,9 @@ from typing import Any
 
 import psycopg
 
+from dataflows_sdk.errors import StoreUnavailableError
 from dataflows_sdk.store.database import Connection
-from dataflows_sdk.store.sqlfiles import statement
-from dataflows_sdk.store.statements import RefusedError, alone
+from dataflows_sdk.store.statements import RefusedError, alone, named
 
 #: rows that are fetched at a time
 _PAGE = 100
@@ -115,6 +115,8 @@ def _columns(connection: Connection, text: str) -> tuple[tuple[str, str], ...]:
     try:
         cursor.execute(text, None, binary=True)
     except psycopg.Error as error:
+        if connection.closed or error.sqlstate is None:
+            raise StoreUnavailableError(f"PostgreSQL cut the connection: {str(error).strip()}") from error
         raise RefusedError(error) from error
     types = connection.adapters.types
     found = []
@@ -127,9 +129,7 @@ def _columns(connection: Connection, text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _fixed(connection: Connection, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    cursor = psycopg.RawCursor(connection)
-    cursor.execute(statement("guarded", name), parameters or None)
-    return cursor.fetchall() if cursor.description is not None else []
+    return named(connection, "guarded", name, parameters, package="dataflows_sdk.store")
 
 
 def _over(connection: Connection) -> None:
@@ -138,7 +138,7 @@ def _over(connection: Connection) -> None:
         _fixed(connection, "end")
         _fixed(connection, "clean")
         connection.execute("set timezone to 'UTC'")
-    except psycopg.Error:
+    except (psycopg.Error, RefusedError, StoreUnavailableError):
         connection.close()
 
 

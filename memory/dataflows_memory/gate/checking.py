@@ -110,6 +110,8 @@ class _Gate:
         self._begins_well()
         tree = self._tree(text)
         if not isinstance(tree, _exp().Query | _exp().Values):
+            if type(tree).__name__ in MEANINGS:
+                self._refuse_kind(tree, type(tree).__name__)
             kind = self._read[0].value.upper()
             self.refuse(f"a statement that begins with {kind[:30]}", self._read[0].at, _READS)
         return tree
@@ -139,7 +141,7 @@ class _Gate:
         at = self._read.index(token)
         before = self._read[at - 1] if at else None
         following = self._read[at + 1] if at + 1 < len(self._read) else None
-        names = before is not None and before.value in (".", "as", "for")
+        names = before is not None and before.value in (".", "as", "for", "key")
         named = following is not None and following.value in (".", ",", ")", "=", "from", "as", "is", "::")
         if not names and not named and not any(token.value in each.columns for each in self._known.values()):
             self.refuse(ASIDE[token.value].format(token.value.upper()), token.at, _READS)

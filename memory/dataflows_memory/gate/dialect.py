@@ -21,6 +21,9 @@ class Plain(Postgres):
 
         # an arrow is JSON's, never a lambda's
         LAMBDAS: ClassVar[dict[Any, Any]] = {TokenType.FARROW: Postgres.Parser.LAMBDAS[TokenType.FARROW]}
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
+            name: Postgres.Parser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("ANY", "CASE", "VARIADIC")
+        }
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
             name: Postgres.Parser.FUNCTION_PARSERS[name]

@@ -14,7 +14,7 @@ from dataflows_memory.gate.checking import ROWS, Checked, check_query
 from dataflows_memory.gate.relations import Allowed, Relation, near, relations_of
 from dataflows_memory.gate.role import NONE, Keeper
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
-from dataflows_sdk.errors import DefinitionError, QueryError, QueryRefusedError
+from dataflows_sdk.errors import DefinitionError, QueryError, QueryRefusedError, StoreUnavailableError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.guarded import Found, TooLongError, read_guarded
 from dataflows_sdk.store.statements import RefusedError
@@ -145,11 +145,13 @@ class Reader:
         try:
             try:
                 return self._once(checked)
+            except StoreUnavailableError:
+                self._keeper.fresh()
             except RefusedError as refused:
                 if refused.sqlstate != _DENIED:
                     raise
                 self._keeper.grant()
-                return self._once(checked)
+            return self._once(checked)
         except TooLongError as error:
             raise self._too_long() from error
         except RefusedError as refused:

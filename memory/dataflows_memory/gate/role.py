@@ -74,13 +74,18 @@ class Keeper:
             with self._database.connection() as connection, connection.transaction():
                 _grant(connection, self._name, self._wanted)
 
+    def fresh(self) -> None:
+        """Close what is idle: the server may have hung up."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
     def close(self) -> None:
         """Close the connections; the role stays for the next."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self.fresh()
 
     def revoke(self) -> None:
         """Drop the role, with all that it was granted."""
@@ -151,16 +156,18 @@ class Keeper:
         assert self._name is not None
         password = secrets.token_urlsafe(24)
         with self._database.connection() as admin:
+            _run(admin, "lock_login", self._name)
             try:
-                with admin.transaction():
-                    _bi(admin, "lock")
-                    _each(admin, "wake", self._name, scram(admin, self._name, password))
-                return Database(url_for(self._database.conninfo, self._name, password)).open()
+                _each(admin, "wake", self._name, scram(admin, self._name, password))
+                try:
+                    connection = Database(url_for(self._database.conninfo, self._name, password)).open()
+                finally:
+                    _each(admin, "sleep", self._name)
             except RefusedError as refused:
                 raise StoreUnavailableError(refused.message) from refused
             finally:
-                with admin.transaction():
-                    _each(admin, "sleep", self._name)
+                _run(admin, "unlock_login", self._name)
+        return connection
 
     def _join(self) -> None:
         assert self._name is not None

@@ -38,10 +38,18 @@ select format('alter role %I login password %L', $1::text, $2::text);
 -- name: sleep
 select format('alter role %I nologin password null', $1::text);
 
+-- name: lock_login
+-- $1: its name. One at a time gives it a password, over all processes.
+select pg_advisory_lock(hashtextextended($1::text, 7240351927412));
+
+-- name: unlock_login
+select pg_advisory_unlock(hashtextextended($1::text, 7240351927412));
+
 -- name: join
--- Ours becomes a member, so that it may take the role on.
+-- Ours becomes a member that may take the role on; having made it is not enough since PostgreSQL 16.
 select format('grant %I to current_user', $1::text)
-where not pg_has_role(current_user, $1::text, 'member');
+where not pg_has_role(current_user, $1::text,
+                      case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end);
 
 -- name: grants
 -- $2 schemas $3 names $4 column lists (null: the whole table): what is there and not granted yet.
