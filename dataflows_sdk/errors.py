@@ -412,7 +412,7 @@ class UnreadableSourceError(WarehouseError):
 
 
 class QueryError(DataflowsError):
-    """This query cannot be answered."""
+    """A query cannot be answered."""
 
 
 class QueryRefusedError(QueryError):
@@ -424,9 +424,7 @@ class QueryRefusedError(QueryError):
         instead: what may be written instead; may be empty.
     """
 
-    def __init__(
-        self, problem: str, *, line: int | None = None, column: int | None = None, instead: str = ""
-    ) -> None:
+    def __init__(self, problem: str, *, line: int | None = None, column: int | None = None, instead: str = "") -> None:
         where = "" if line is None else f" (line {line}, column {column})"
         super().__init__(f"refused: {problem}{where}" + (f". {instead}" if instead else ""))
         self.problem = problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,10 @@ import psycopg
 
 from dataflows_sdk.errors import StoreUnavailableError
 from dataflows_sdk.store.database import Connection
+from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.store.statements import RefusedError, alone, named
 
+_WORD = re.compile(r"\{(\w+)\}")
 #: rows that are fetched at a time
 _PAGE = 100
 #: seconds that the server has for ending a query on request, before the connection is cut
@@ -78,8 +81,7 @@ def read_guarded(
 
 
 def _read(connection: Connection, text: str, rows: int, size: int, cell: int) -> Found:
-    # a line of its own for the parenthesis, which a comment at the end would swallow
-    columns = _columns(connection, f"select * from ({text}\n) as q limit 0")
+    columns = _columns(connection, _filled("columns", query=text))
     if not columns:
         return Found((), [], False, ())
     names = [f"c{at}" for at in range(len(columns))]
@@ -87,12 +89,12 @@ def _read(connection: Connection, text: str, rows: int, size: int, cell: int) ->
         name if kind in _NATIVE else f"pg_catalog.left({name}::pg_catalog.text, {cell + 1}) as {name}"
         for name, (_, kind) in zip(names, columns, strict=True)
     )
-    alone(connection, f"declare q no scroll cursor for select {shown} from ({text}\n) as q ({', '.join(names)})")
+    alone(connection, _filled("cursor", shown=shown, names=", ".join(names), query=text))
     found: list[tuple[Any, ...]] = []
     cut: list[tuple[int, int]] = []
     so_far = 0
     while True:
-        page = alone(connection, f"fetch forward {min(_PAGE, rows + 1 - len(found))} from q")
+        page = alone(connection, _filled("fetch", rows=str(min(_PAGE, rows + 1 - len(found)))))
         for row in page:
             if len(found) == rows or so_far > size:
                 return Found(columns, found, True, tuple(cut))
@@ -126,6 +128,11 @@ def _columns(connection: Connection, text: str) -> tuple[tuple[str, str], ...]:
         name = "" if known is None else known.name
         found.append((column.name, f"{name}[]" if array else name))
     return tuple(found)
+
+
+def _filled(name: str, **words: str) -> str:
+    # in one pass: what looks like a place in braces in a query is text of the query
+    return _WORD.sub(lambda found: words[found[1]], statement("guarded", name))
 
 
 def _fixed(connection: Connection, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -175,5 +182,3 @@ def _hang_up(connection: Connection) -> None:
         copy = socket.socket(fileno=os.dup(connection.pgconn.socket))
         with copy:
             copy.shutdown(socket.SHUT_RDWR)
-
-

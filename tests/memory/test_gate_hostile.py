@@ -1,7 +1,8 @@
-"""Hostile questions: the check refuses each, and where it is passed by, PostgreSQL and the clock stop what would harm."""
+"""Hostile questions: the check refuses each; where it is passed by, PostgreSQL and the clock stop what would harm."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,7 @@ HOSTILE: list[tuple[str, str]] = [
     # functions
     ("select pg_sleep(1000)", "function pg_sleep"),
     ("select pg_catalog.pg_sleep(1000)", "with a schema before it"),
-    ("select \"pg_sleep\"(1000)", "function pg_sleep"),
+    ('select "pg_sleep"(1000)', "function pg_sleep"),
     ("select PG_SLEEP(1000)", "function pg_sleep"),
     ("select pg_sleep/**/(1000)", "function pg_sleep"),
     ("select pg_sleep_for('1000 s'::interval)", "function pg_sleep_for"),
@@ -98,7 +99,10 @@ HOSTILE: list[tuple[str, str]] = [
     ("select dblink('host=x', 'select 1')", "function dblink"),
     ("select * from dblink('host=x', 'select 1') as t(a int)", "dblink|cannot be read"),
     ("select set_config('statement_timeout', '0', false)", "function set_config"),
-    ("select set_config('role', 'none', true), query_to_xml('select * from dataflows.tokens', true, true, '')", "set_config"),
+    (
+        "select set_config('role', 'none', true), query_to_xml('select * from dataflows.tokens', true, true, '')",
+        "set_config",
+    ),
     ("select current_setting('data_directory')", "function current_setting"),
     ("select pg_terminate_backend(pid) from pg_stat_activity", "function pg_terminate_backend|pg_stat_activity"),
     ("select pg_terminate_backend(1)", "function pg_terminate_backend"),
@@ -126,7 +130,7 @@ HOSTILE: list[tuple[str, str]] = [
     # names
     ("select * from dataflows.connections", "not among those that may be read"),
     ("select * from dataflows.tokens", "not among those that may be read"),
-    ("select * from \"dataflows\".\"tokens\"", "not among those that may be read"),
+    ('select * from "dataflows"."tokens"', "not among those that may be read"),
     ("select * from dataflows . tokens", "not among those that may be read"),
     ("select secret from tasks, dataflows.tokens", "not among those that may be read"),
     ("select (select secret from dataflows.tokens) from tasks", "not among those that may be read"),
@@ -155,7 +159,7 @@ HOSTILE: list[tuple[str, str]] = [
     ("select user", "no column user"),
     ("select current_schema, current_catalog", "CURRENT_SCHEMA|CURRENT_CATALOG"),
     # spellings
-    ("select * from U&\"d\\0061taflows\".tokens", "Unicode escapes"),
+    ('select * from U&"d\\0061taflows".tokens', "Unicode escapes"),
     ("select U&'\\0041'", "Unicode escapes"),
     ("select 1 as U&\"x\" uescape '!'", "Unicode escapes"),
     ("select B'01'", "literal"),
@@ -168,7 +172,7 @@ HOSTILE: list[tuple[str, str]] = [
     ("select 1 \0; delete from tasks", "NUL"),
     ("select '\ud800'", "surrogate"),
     ("select id\u00a0", "the word"),
-    ("select * from \"\"", "nothing in it"),
+    ('select * from ""', "nothing in it"),
     (f"select 1 as {'x' * 64}", "more than 63 bytes"),
     ("select 1 operator(pg_catalog.+) 1", r"OPERATOR\(…\)"),
     ("select 1 @#@ 1", "operator '@#@'"),
@@ -178,7 +182,7 @@ HOSTILE: list[tuple[str, str]] = [
     ("select variadic array[1]", "VARIADIC"),
     ("select * from only tasks", "ONLY"),
     ("select * from tasks tablesample system (100)", "TABLESAMPLE"),
-    ("select name collate \"evil\" from tasks", "collation 'evil'"),
+    ('select name collate "evil" from tasks', "collation 'evil'"),
     ("select lag(id) ignore nulls over (order by id) from tasks", "IGNORE NULLS"),
     ("select * from tasks pivot (sum(hours) for status in ('open'))", "PIVOT|cannot be read"),
     # locks
@@ -193,6 +197,10 @@ HOSTILE: list[tuple[str, str]] = [
     ("select * from generate_series(1, 2, 0)", "its step is nothing"),
     ("select generate_series(date '0001-01-01', date '9999-01-01', interval '1 second')", "rows"),
     ("select generate_series(now(), now() + interval '1000 years', '1 minute')", "rows|constants|no date"),
+    ("select generate_series(date_trunc('millennium', now()), now(), '1 hour')", "is no constant here"),
+    ("select generate_series(date_trunc('year', now()), now(), '1 minute')", "rows"),
+    ("select generate_series(1, 1e99999999)", "rows|too many"),
+    ("select generate_series(1, 2, 1e-99999999)", "rows|too many"),
     ("select repeat('x', 1000000000)", "great length"),
     ("select repeat('x', 1000 * 1000000)", "unknown or great length"),
     ("select repeat(repeat('x', 1000), 1000)", "made longer itself"),
@@ -266,9 +274,9 @@ def unharmed(ground: Ground) -> Iterator[None]:
         "select count(*), sum(hours) from warehouse.tasks",
         "select count(*) from public.hits",
         "select last_value, is_called from public.seq",
-        "select count(*) from pg_class where relnamespace not in (select oid from pg_namespace where nspname like 'pg_%')",
+        "select count(*) from pg_class where relnamespace::regnamespace::text not like 'pg_%'",
         "select count(*) from pg_largeobject_metadata",
-        "select count(*) from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock' and objid = 1 and classid = 0",
+        "select count(*) from pg_locks where locktype = 'advisory' and objid = 1 and classid = 0",
     )
     before = [ground.run(text) for text in facts]
     mine = ground.admin.info.backend_pid
@@ -313,9 +321,11 @@ def unharmed(ground: Ground) -> Iterator[None]:
         "select rolpassword from pg_shadow",
         "select query_to_xml('select * from dataflows.tokens', true, true, '')",
         "select set_config('role', 'none', true), query_to_xml('select * from dataflows.tokens', true, true, '')",
-        "select set_config('session_authorization', 'dataflows', true), query_to_xml('select * from dataflows.tokens', true, true, '')",
+        "select set_config('session_authorization', 'dataflows', true), "
+        "query_to_xml('select * from dataflows.tokens', true, true, '')",
         "select set_config('transaction_read_only', 'off', true), public.count_up()",
-        "select set_config('transaction_read_only', 'off', true), query_to_xml('delete from warehouse.tasks returning 1', true, true, '')",
+        "select set_config('transaction_read_only', 'off', true), "
+        "query_to_xml('delete from warehouse.tasks returning 1', true, true, '')",
         "select dblink('dbname=x', 'select 1')",
         "select pg_reload_conf()",
         "select pg_terminate_backend(pid) from pg_stat_activity where usename <> current_user",
@@ -343,11 +353,13 @@ def test_the_clock_ends_what_goes_on(ground: Ground, bypass: Bypass, unharmed: N
     with pytest.raises((RefusedError, TooLongError, psycopg.Error)):
         bypass(text)
     assert time.monotonic() - begun < 6
-    left = ground.run("select count(*) from pg_stat_activity where datname = current_database() and usename like 'dataflows_ask_%' and state = 'active'")
+    at_work = (
+        "select count(*) from pg_stat_activity "
+        "where datname = current_database() and usename like 'dataflows_ask_%' and state = 'active'"
+    )
     deadline = time.monotonic() + 5
-    while left != [(0,)] and time.monotonic() < deadline:
+    while (left := ground.run(at_work)) != [(0,)] and time.monotonic() < deadline:
         time.sleep(0.02)
-        left = ground.run("select count(*) from pg_stat_activity where datname = current_database() and usename like 'dataflows_ask_%' and state = 'active'")
     assert left == [(0,)]
 
 
@@ -362,10 +374,8 @@ def test_the_clock_ends_what_goes_on(ground: Ground, bypass: Bypass, unharmed: N
     ],
 )
 def test_nothing_stays_in_the_session(ground: Ground, bypass: Bypass, unharmed: None, text: str) -> None:
-    try:
+    with contextlib.suppress(RefusedError):
         bypass(text)
-    except RefusedError:
-        pass
     assert bypass("select current_setting('search_path')").rows == [("pg_catalog, pg_temp",)]
     assert bypass("select current_setting('statement_timeout')").rows == [("400ms",)]
 

@@ -28,3 +28,16 @@ rollback;
 
 -- name: clean
 discard all;
+
+-- name: columns
+-- Which columns a query has. The parenthesis has a line of its own: a comment at the end would swallow it.
+select * from ({query}
+) as q limit 0;
+
+-- name: cursor
+-- The query as a cursor, each column as {shown} says; as a part of another it can be no more than one statement.
+declare q no scroll cursor for select {shown} from ({query}
+) as q ({names});
+
+-- name: fetch
+fetch forward {rows} from q;

@@ -7,6 +7,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 MOST_ROWS = 10_000
+_COUNTED = 10**12
+_WRITTEN = "its arguments are constants: numbers, or dates such as date '2025-01-01' or current_date"
 MOST_CHARACTERS = 1_000
 #: functions whose last number says how long their text is
 STRETCHING = {"repeat": 1, "lpad": 1, "rpad": 1}
@@ -38,25 +40,30 @@ def rows_of_series(arguments: list[Any]) -> int:
     Raises:
         UnboundedError: an argument is no constant, or of an unknown kind.
     """
-    values = [constant(each) for each in arguments]
-    if len(values) == 2:
-        values.append(Decimal(1))
-    if len(values) != 3:
+    if len(arguments) not in (2, 3):
         raise UnboundedError("it takes two or three arguments")
-    first, last, step = values
-    if isinstance(first, datetime) and isinstance(last, datetime) and isinstance(step, timedelta):
-        span: Any = last - first
-        nothing: Any = timedelta(0)
-    elif isinstance(first, Decimal) and isinstance(last, Decimal) and isinstance(step, Decimal):
-        span, nothing = last - first, Decimal(0)
-    else:
+    first: Any = constant(arguments[0])
+    last: Any = constant(arguments[1])
+    step: Any = _step(arguments[2]) if len(arguments) == 3 else Decimal(1)
+    dates = isinstance(first, datetime) and isinstance(last, datetime) and isinstance(step, timedelta)
+    if not dates and not all(isinstance(each, Decimal) for each in (first, last, step)):
         raise UnboundedError("its arguments are numbers, or two dates and an interval")
-    if step == nothing:
+    if not step:
         raise UnboundedError("its step is nothing")
-    return max(0, int(span / step) + 1)
+    slack = sum((_truncated(each) for each in arguments), timedelta(0))
+    try:
+        rows = max(0, (last - first) / step) + (abs(slack / step) if slack else 0) + 1
+        return int(min(rows, _COUNTED))
+    except ArithmeticError:
+        raise UnboundedError("its steps are too many or too few to count") from None
 
 
-def constant(node: Any) -> Decimal | datetime | timedelta:
+def _step(node: Any) -> Any:
+    """A text in this place is an interval."""
+    return _interval(node.this) if type(node).__name__ == "Literal" and node.is_string else constant(node)
+
+
+def constant(node: Any) -> Any:
     """What a node comes to, if that is written there: numbers, dates, today, intervals, and sums of these.
 
     Raises:
@@ -66,10 +73,7 @@ def constant(node: Any) -> Decimal | datetime | timedelta:
     if kind == "Paren":
         return constant(node.this)
     if kind == "Neg":
-        inner: Any = constant(node.this)
-        if isinstance(inner, datetime):
-            raise UnboundedError("a date has no sign")
-        return -inner  # type: ignore[no-any-return]
+        return _sum("Sub", Decimal(0), constant(node.this))
     if kind == "Literal":
         return _text(node.this) if node.is_string else _number(node.this)
     if kind == "Cast":
@@ -85,21 +89,45 @@ def constant(node: Any) -> Decimal | datetime | timedelta:
         return _interval(f"{text} {unit.name if unit is not None else ''}")
     if kind in ("CurrentDate", "CurrentTimestamp", "Localtimestamp"):
         return _now()
-    if kind == "Anonymous" and str(node.this) == "now" and not node.expressions:
-        return _now()
-    if kind == "Anonymous" and str(node.this) == "date_trunc" and len(node.expressions) == 2:
-        # at most a year too late, and a series that begins there has so much less
-        return constant(node.expressions[1])
+    if kind == "Anonymous":
+        return _called(node)
     if kind in ("Add", "Sub"):
-        one: Any = constant(node.this)
-        other: Any = constant(node.expression)
-        if isinstance(other, Decimal) and isinstance(one, datetime):
-            other = timedelta(days=float(other))
-        try:
-            return one + other if kind == "Add" else one - other  # type: ignore[no-any-return]
-        except (TypeError, OverflowError):
-            raise UnboundedError("it does not add up") from None
-    raise UnboundedError("its arguments are constants: numbers, or dates such as date '2025-01-01' or current_date")
+        return _sum(kind, constant(node.this), constant(node.expression))
+    raise UnboundedError(_WRITTEN)
+
+
+def _sum(kind: str, one: Any, other: Any) -> Any:
+    if isinstance(one, datetime) and isinstance(other, Decimal):
+        other = timedelta(days=float(other))
+    elif isinstance(other, timedelta) and one == 0:
+        one = timedelta(0)
+    try:
+        return one + other if kind == "Add" else one - other
+    except (TypeError, OverflowError, ArithmeticError):
+        raise UnboundedError("it does not add up") from None
+
+
+def _called(node: Any) -> Any:
+    if str(node.this) == "now" and not node.expressions:
+        return _now()
+    if str(node.this) == "date_trunc" and len(node.expressions) == 2:
+        return constant(node.expressions[1])  # how much earlier it may be, `_truncated` says
+    raise UnboundedError(_WRITTEN)
+
+
+def _truncated(node: Any) -> timedelta:
+    """How far the truncations within a node may put it back."""
+    total = timedelta(0)
+    for each in node.walk():
+        if type(each).__name__ == "Anonymous" and str(each.this) == "date_trunc":
+            unit = str(each.expressions[0].this).lower()
+            if unit == "quarter":
+                total += 3 * timedelta(days=31)
+            elif unit in _UNITS and unit != "decade":
+                total += _UNITS[unit] * 1.2  # months and years are counted short above
+            else:
+                raise UnboundedError(f"date_trunc({unit!r}, …) is no constant here")
+    return total
 
 
 def whole(node: Any) -> int | None:
@@ -110,7 +138,7 @@ def whole(node: Any) -> int | None:
 
 
 def _now() -> datetime:
-    return datetime.now()  # noqa: DTZ005 - only spans are looked at
+    return datetime.now()
 
 
 def _number(text: str) -> Decimal:

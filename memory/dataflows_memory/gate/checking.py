@@ -12,7 +12,7 @@ from dataflows_memory.gate.bounds import MOST_CHARACTERS, MOST_ROWS, STRETCHING,
 from dataflows_memory.gate.final import check_final
 from dataflows_memory.gate.lexing import Source, Token
 from dataflows_memory.gate.names import check_columns
-from dataflows_memory.gate.nodes import ALLOWED, ASIDE, MEANINGS, CASTS
+from dataflows_memory.gate.nodes import ALLOWED, ASIDE, CASTS, MEANINGS
 from dataflows_memory.gate.relations import WAREHOUSE, Allowed, Relation, near, relations_of
 from dataflows_memory.gate.rewriting import capped, rewrite, used_by
 from dataflows_sdk.errors import DefinitionError, MissingExtraError, QueryRefusedError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROWS = 200
 _MOST_ROWS = 100_000
 _READS = "Only one SELECT (or WITH … SELECT, VALUES) is run; it reads and changes nothing."
+_TABLE_SAID = "Write SELECT * and the table after FROM."
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +114,14 @@ class _Gate:
             if type(tree).__name__ in MEANINGS:
                 self._refuse_kind(tree, type(tree).__name__)
             kind = self._read[0].value.upper()
-            self.refuse(f"a statement that begins with {kind[:30]}", self._read[0].at, _READS)
+            self.refuse(_begins(kind), self._read[0].at, _READS)
         return tree
 
     def _begins_well(self) -> None:
         first = next((token for token in self._read if token.value != "("), self._read[0])
         if first.kind != "word" or first.value not in ("select", "with", "values"):
-            instead = "Write select * from …. " + _READS if first.value == "table" else _READS
-            self.refuse(f"a statement that begins with {first.spelled()[:30].upper()}", first.at, instead)
+            instead = f"{_TABLE_SAID} {_READS}" if first.value == "table" else _READS
+            self.refuse(_begins(first.spelled()), first.at, instead)
         for before, token in zip(self._read, self._read[1:], strict=False):
             if before.kind == token.kind == "text":
                 self.refuse("two texts side by side", token.at, "Write one text, or put || between them.")
@@ -130,7 +131,7 @@ class _Gate:
                 self.refuse(
                     f"{one.value} {text.spelled()[:30]}::",
                     cast.at,
-                    f"It would cast the key. Put the field in parentheses: (column {one.value} {text.spelled()})::type.",
+                    f"It would cast the key. Write (column {one.value} {text.spelled()[:30]})::type.",
                 )
         for token in self._read:
             if token.kind == "word" and token.value in ASIDE:
@@ -190,7 +191,7 @@ class _Gate:
         except RecursionError:
             self.refuse("the query is nested too deep", None, "Use WITH to name the parts.")
 
-    def _node(self, node: exp.Expression) -> None:
+    def _node(self, node: Any) -> None:
         kind = type(node).__name__
         if kind not in ALLOWED:
             self._refuse_kind(node, kind)
@@ -202,7 +203,9 @@ class _Gate:
             self._type(node)
         elif kind == "Anonymous":
             self._call(node)
-        elif kind == "Select" and (node.args.get("kind") or node.args.get("hint") or node.args.get("operation_modifiers")):
+        elif kind == "Select" and (
+            node.args.get("kind") or node.args.get("hint") or node.args.get("operation_modifiers")
+        ):
             self.refuse("SELECT with modifiers of other databases")
         elif kind == "Table":
             self._table_function(node)
@@ -310,6 +313,10 @@ def generated(tree: exp.Expression, *, forgiving: bool = False) -> str:
     except RecursionError:
         raise QueryRefusedError("the query is nested too deep", instead="Use WITH to name the parts.") from None
     return text
+
+
+def _begins(word: str) -> str:
+    return f"a statement that begins with {word[:30].upper()}"
 
 
 def _functions_like(name: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dataflows_memory.gate.relations import Relation, near
 from dataflows_memory.gate.reader import Reader
+from dataflows_memory.gate.relations import Relation, near
+from dataflows_memory.gate.texts import text_of
 from dataflows_sdk.core.redact_patterns import is_secret_name
 from dataflows_sdk.errors import DefinitionError, QueryError
 from dataflows_sdk.store.database import Database
-from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.shape import PROVENANCE
 from dataflows_sdk.warehouse.statements import quoted
 
@@ -38,17 +38,17 @@ def readable(
     Raises:
         DefinitionError: there is no table, view or column of a name that was given.
     """
-    shapes = {name: shape for name, shape in database.query(_sql("shapes"))}
+    shapes = dict(database.query(text_of("shapes")))
     found: dict[str, Relation] = {}
     hidden = {table: set(columns) for table, columns in (hide or {}).items()}
-    for name, kind, comment, _, columns, types, _ in database.query(_sql("relations")):
+    for name, kind, comment, _, columns, types, _ in database.query(text_of("relations")):
         past = name.endswith("_history") and name.removesuffix("_history") in shapes
         if past and not history and (tables is None or name not in set(tables)):
             continue
         shape = shapes.get(name)
         away = hidden.pop(name, set())
         if missing := away - set(columns):
-            raise DefinitionError(f"hide: {name} has no column {sorted(missing)[0]}; {near(sorted(missing)[0], columns)}")
+            raise DefinitionError(f"hide: {name} has no column {min(missing)}; {near(min(missing), columns)}")
         shown = {column: type_ for column, type_ in zip(columns, types, strict=True) if column not in away}
         if not shown:
             raise DefinitionError(f"hide: nothing of {name} would be left; leave it out of the tables")
@@ -66,7 +66,7 @@ def readable(
         )
     if tables is None:
         if hidden:
-            raise DefinitionError(f"hide: there is no table {sorted(hidden)[0]}; {near(sorted(hidden)[0], found)}")
+            raise DefinitionError(f"hide: there is no table {min(hidden)}; {near(min(hidden), found)}")
         return list(found.values())
     wanted = list(dict.fromkeys(tables))
     for name in (*wanted, *hidden):
@@ -125,15 +125,13 @@ def _as_written(name: str) -> str:
 def _sizes(reader: Reader, database: Database) -> dict[tuple[str, str], int]:
     schemas = [each.schema for each in reader.relations]
     names = [each.name for each in reader.relations]
-    found = {}
-    for schema, name, rows in database.query(_sql("sizes"), [schemas, names]):
-        if rows >= 0:
-            found[schema, name] = rows
+    counted = database.query(text_of("sizes"), [schemas, names])
+    found = {(schema, name): rows for schema, name, rows in counted if rows >= 0}
     for each in reader.relations:
         # never analysed: small enough to count, as a rule
         if (each.schema, each.name) not in found and each.kind == "table":
             table = f"{quoted(each.schema)}.{quoted(each.name)}"
-            answer = _asked(reader, f"select count(*) from (select 1 as one from {table} limit 100000) as some_rows")
+            answer = _asked(reader, text_of("count_up_to", table=table, most="100000"))
             if answer:
                 found[each.schema, each.name] = answer[0][0]
     return found
@@ -152,22 +150,18 @@ def _samples(reader: Reader, relation: Relation, silent: set[str]) -> dict[str, 
     if not columns:
         return {}
     table = f"{quoted(relation.schema)}.{quoted(relation.name)}"
-    parts = [
-        f"(select array_agg(v order by v) from (select distinct left(some_rows.{quoted(name)}, {_LONGEST + 1}) as v "
-        f"from some_rows where some_rows.{quoted(name)} is not null limit {_VALUES + 1}) as c{at})"
-        for at, name in enumerate(columns)
-    ]
-    names = ", ".join(quoted(name) for name in columns)
-    rows = _asked(
-        reader,
-        f"with some_rows as materialized (select {names} from {table} limit {_LOOKED_AT}) "
-        f"select to_jsonb(array[{', '.join(f'to_jsonb({part})' for part in parts)}])",
+    bounds = {"longest": str(_LONGEST + 1), "most": str(_VALUES + 1)}
+    parts = ", ".join(
+        text_of("values_of", name=quoted(name), alias=f"c{at}", **bounds) for at, name in enumerate(columns)
     )
-    found: dict[str, list[str]] = {}
-    for name, values in zip(columns, rows[0][0] if rows else (), strict=False):
-        if isinstance(values, list) and 0 < len(values) <= _VALUES and all(len(each) <= _LONGEST for each in values):
-            found[name] = values
-    return found
+    names = ", ".join(quoted(name) for name in columns)
+    rows = _asked(reader, text_of("some_values", names=names, table=table, looked_at=str(_LOOKED_AT), parts=parts))
+    found = dict(zip(columns, rows[0][0] if rows else (), strict=False))
+    return {name: values for name, values in found.items() if _are_few(values)}
+
+
+def _are_few(values: object) -> bool:
+    return isinstance(values, list) and 0 < len(values) <= _VALUES and all(len(each) <= _LONGEST for each in values)
 
 
 def _asked(reader: Reader, text: str) -> list[list[Any]]:
@@ -176,7 +170,3 @@ def _asked(reader: Reader, text: str) -> list[list[Any]]:
         return reader.query(text).rows
     except QueryError:
         return []
-
-
-def _sql(name: str) -> str:
-    return statement("reader", name, "dataflows_memory.gate")

@@ -10,31 +10,34 @@ from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
+
+_Parser: Any = Postgres.Parser
+_Generator: Any = Postgres.Generator
 
 
 class Plain(Postgres):
     """The dialect. Importing it registers it with sqlglot as ``plain``; nobody asks for it by name."""
 
-    class Parser(Postgres.Parser):
+    class Parser(_Parser):  # type: ignore[misc]
         """Knows no functions but those with a grammar of their own."""
 
         # an arrow is JSON's, never a lambda's
-        LAMBDAS: ClassVar[dict[Any, Any]] = {TokenType.FARROW: Postgres.Parser.LAMBDAS[TokenType.FARROW]}
+        LAMBDAS: ClassVar[dict[Any, Any]] = {TokenType.FARROW: _Parser.LAMBDAS[TokenType.FARROW]}
         NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
-            name: Postgres.Parser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("ANY", "CASE", "VARIADIC")
+            name: _Parser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("ANY", "CASE", "VARIADIC")
         }
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
-            name: Postgres.Parser.FUNCTION_PARSERS[name]
+            name: _Parser.FUNCTION_PARSERS[name]
             for name in ("CAST", "EXTRACT", "SUBSTRING", "TRIM", "POSITION", "OVERLAY")
-            if name in Postgres.Parser.FUNCTION_PARSERS
+            if name in _Parser.FUNCTION_PARSERS
         }
 
-    class Generator(Postgres.Generator):
+    class Generator(_Generator):  # type: ignore[misc]
         """Writes operators as operators."""
 
         TRANSFORMS: ClassVar[dict[Any, Any]] = {
-            **Postgres.Generator.TRANSFORMS,
+            **_Generator.TRANSFORMS,
             exp.Pow: lambda self, node: self.binary(node, "^"),
         }

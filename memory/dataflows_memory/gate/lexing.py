@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
+from dataflows_memory.gate.words import listed
 from dataflows_sdk.errors import QueryRefusedError
 
 LONGEST_TEXT = 20_000
@@ -30,9 +31,9 @@ _PLAIN_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 #: with one of these in it an operator may end in + or -
 _ODD = frozenset("~!@#%^&|`?")
 
-OPERATORS = frozenset(
-    "+ - * / % ^ < > <= >= = <> != || ~ ~* !~ !~* -> ->> #> #>> @> <@ ? ?| ?& && @@ @? #- & | # << >> => ::".split()
-)
+OPERATORS = listed("""
+    + - * / % ^ < > <= >= = <> != || ~ ~* !~ !~* -> ->> #> #>> @> <@ ? ?| ?& && @@ @? #- & | # << >> => ::
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def tokens(text: object, *, plain: bool = False) -> list[Token]:
         plain: refuse every spelling but the plainest: the text was generated.
 
     Raises:
-        QueryRefusedError: it is no text, too long, too deep, holds several statements or a spelling that hides something.
+        QueryRefusedError: it is no text, too long or too deep, several statements, or spelled so as to hide something.
     """
     if not isinstance(text, str) or not text.strip():
         raise QueryRefusedError("a query is a text with one SELECT in it")
@@ -209,9 +210,7 @@ class _Lexer:
         # a single colon only as that of a slice; sqlglot would take `:name` for a parameter
         if mark == ":" and not self._text[self._at : self._at + 1].isalpha():
             return "mark", ":"
-        return self._source.refuse(
-            f"{mark!r}", at, "Parameters are not bound here: write the values into the query."
-        )
+        return self._source.refuse(f"{mark!r}", at, "Parameters are not bound here: write the values into the query.")
 
     def _quoted(self, quote: str, what: str) -> str:
         begun = self._at

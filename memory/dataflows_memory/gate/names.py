@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 #: what PostgreSQL calls a column that nobody gave a name
-_UNNAMED = frozenset({"?column?", "case", "extract", "array", "row", "exists", "bool", "int4", "int8", "numeric", "btrim", "ltrim", "rtrim"})  # fmt: skip
+_UNNAMED = words.listed("""
+    ?column? case extract array row exists bool int4 int8 numeric btrim ltrim rtrim
+""")
 
 
 def check_columns(gate: Refuses, tree: exp.Expression, used: Used) -> None:
@@ -37,7 +39,7 @@ def check_columns(gate: Refuses, tree: exp.Expression, used: Used) -> None:
         if column.table:
             _qualified(gate, column, sources)
         elif name not in everything and name not in free:
-            gate.refuse(f"there is no column {name}", gate.place(name), _where(name, used, free - words.FUNCTIONS))
+            gate.refuse(f"there is no column {name}", gate.place(name), _where(name, used))
 
 
 def _sources(tree: exp.Expression, used: Used) -> dict[str, list[Relation | None]]:
@@ -95,12 +97,10 @@ def _qualified(gate: Refuses, column: exp.Expression, sources: dict[str, list[Re
         gate.refuse(f"{table}.{name}: {table} is no table of this query", gate.place(table), near(table, sources))
     relations = [each for each in behind or () if each is not None]
     if len(relations) == len(behind or ()) and not any(name in each.columns for each in relations):
-        gate.refuse(
-            f"{relations[0].shown} has no column {name}", gate.place(name), near(name, relations[0].columns)
-        )
+        gate.refuse(f"{relations[0].shown} has no column {name}", gate.place(name), near(name, relations[0].columns))
 
 
-def _where(name: str, used: Used, free: set[str]) -> str:
+def _where(name: str, used: Used) -> str:
     places: dict[str, str] = {}
     for _, relation in used:
         for each in relation.columns:

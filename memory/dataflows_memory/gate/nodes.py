@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-ALLOWED = frozenset(
-    """
-    Select Union Except Intersect Subquery Values With CTE From Join Lateral Where Group Having Order Ordered Limit
-    Offset Fetch LimitOptions Distinct Window WindowSpec WithinGroup Filter GroupingSets Cube Rollup
-    Table TableAlias Column Identifier Alias Star Literal Boolean Null Var Paren Tuple Array Bracket Slice Kwarg
-    Anonymous Cast DataType DataTypeParam Interval IntervalSpan Case If Extract Substring Trim StrPosition Overlay
-    Unnest AtTimeZone Collate CurrentDate CurrentTime CurrentTimestamp Localtime Localtimestamp
-    And Or Not EQ NEQ GT GTE LT LTE Is In Between Exists All Any NullSafeEQ NullSafeNEQ Like ILike SimilarTo Escape
-    RegexpLike RegexpILike Overlaps
-    Add Sub Mul Div Mod Pow Neg DPipe BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitwiseLeftShift BitwiseRightShift
-    ArrayContainsAll ArrayContainedBy ArrayOverlaps
-    JSONExtract JSONExtractScalar JSONBExtract JSONBExtractScalar JSONPath JSONPathRoot JSONPathKey JSONPathSubscript
+from dataflows_memory.gate.words import listed
+
+ALLOWED = listed("""
+    Select Union Except Intersect Subquery Values With CTE From Join Lateral Where Group Having Order Ordered
+    Limit Offset Fetch LimitOptions Distinct Window WindowSpec WithinGroup Filter GroupingSets Cube Rollup Table
+    TableAlias Column Identifier Alias Star Literal Boolean Null Var Paren Tuple Array Bracket Slice Kwarg
+    Anonymous Cast DataType DataTypeParam Interval IntervalSpan Case If Extract Substring Trim StrPosition
+    Overlay Unnest AtTimeZone Collate CurrentDate CurrentTime CurrentTimestamp Localtime Localtimestamp And Or
+    Not EQ NEQ GT GTE LT LTE Is In Between Exists All Any NullSafeEQ NullSafeNEQ Like ILike SimilarTo Escape
+    RegexpLike RegexpILike Overlaps Add Sub Mul Div Mod Pow Neg DPipe BitwiseAnd BitwiseOr BitwiseXor BitwiseNot
+    BitwiseLeftShift BitwiseRightShift ArrayContainsAll ArrayContainedBy ArrayOverlaps JSONExtract
+    JSONExtractScalar JSONBExtract JSONBExtractScalar JSONPath JSONPathRoot JSONPathKey JSONPathSubscript
     JSONBContainsTopKey JSONBContainsAnyTopKeys JSONBContainsAllTopKeys JSONBDeleteAtPath JSONBContains
-    """.split()
-)
+""")
 
 #: words of other statements that can stand within a query; `{}` is the word
 ASIDE = {
@@ -59,9 +58,7 @@ MEANINGS = {
 }
 
 #: types a value may be cast to, as sqlglot calls them
-CASTS = frozenset(
-    """
+CASTS = listed("""
     ARRAY BOOLEAN SMALLINT INT BIGINT DECIMAL FLOAT DOUBLE TEXT VARCHAR CHAR BPCHAR DATE TIME TIMETZ TIMESTAMP
     TIMESTAMPTZ INTERVAL UUID JSON JSONB
-    """.split()
-)
+""")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from dataflows_memory.gate.checking import ROWS, Checked, check_query
 from dataflows_memory.gate.relations import Allowed, Relation, near, relations_of
@@ -135,7 +136,7 @@ class Reader:
         """Close, and drop the role that was made for these tables."""
         self._keeper.revoke()
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -191,17 +192,16 @@ class Reader:
     def _answer(self, checked: Checked, found: Found, seconds: float) -> Answer:
         notes = []
         if found.more:
-            notes.append(f"There are more rows; these are the first {len(found.rows)}. Aggregate, filter, or use offset.")
+            notes.append(
+                f"There are more rows; these are the first {len(found.rows)}. Aggregate, filter, or use offset."
+            )
         if found.cut:
             notes.append(f"{len(found.cut)} texts were cut at {self._cell:,} characters.")
         if checked.as_of is not None:
             notes.append(f"Tables are read as they were at {checked.as_of.isoformat()}; now() is still now.")
         cut = set(found.cut)
         rows = [
-            [
-                value if (at, place) in cut else plain(value, found.columns[place][1])
-                for place, value in enumerate(row)
-            ]
+            [value if (at, place) in cut else plain(value, found.columns[place][1]) for place, value in enumerate(row)]
             for at, row in enumerate(found.rows)
         ]
         return Answer(
@@ -226,7 +226,7 @@ def plain(value: Any, kind: str) -> Any:
             return int(value)
         number = float(value)
         return number if Decimal(repr(number)) == value else str(value)
-    if isinstance(value, float) and value not in (0.0,) and (value != value or value in (float("inf"), -float("inf"))):  # noqa: PLR0124
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, str) and kind in ("json", "jsonb"):
         try:

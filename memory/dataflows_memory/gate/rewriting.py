@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dataflows_memory.gate.relations import PAST, WAREHOUSE, Relation, near
+from dataflows_memory.gate.texts import text_of
 from dataflows_sdk.warehouse.statements import literal, quoted
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def used_by(gate: Refuses, tree: exp.Expression, known: Known) -> Used:
 
 def is_named(node: exp.Expression, name: str) -> bool:
     """Whether the name of a table is that of a part WITH names where the node stands."""
-    child, parent = node, node.parent
+    child: Any = node
+    parent: Any = node.parent
     while parent is not None:
         if type(parent).__name__ == "With":
             for each in parent.expressions:
@@ -86,7 +88,9 @@ def rewrite(gate: Refuses, used: Used, as_of: datetime | None) -> None:
         if as_of is not None:
             _put(node, relation, _past(gate, relation, as_of))
         elif relation.partial:
-            _put(node, relation, f"select {_names(relation)} from {quoted(relation.schema)}.{quoted(relation.name)}")
+            _put(
+                node, relation, text_of("some_columns", names=_names(relation), table=_table(relation.schema, relation))
+            )
 
 
 def _names(relation: Relation, of: str = "") -> str:
@@ -107,13 +111,17 @@ def _past(gate: Refuses, relation: Relation, as_of: datetime) -> str:
             at,
             "Ask the tables that it stands on.",
         )
-    moment = f"cast({literal(as_of.astimezone(UTC).isoformat())} as timestamptz)"
-    now, past = (f"{quoted(schema)}.{quoted(relation.name)}" for schema in (relation.schema, PAST))
-    names = _names(relation, "t.")
-    return (
-        f"select {names} from {now} as t where t._synced_at <= {moment} union all "
-        f"select {names} from {past} as t where t._synced_at <= {moment} and t._valid_to > {moment}"
+    return text_of(
+        "as_it_was",
+        names=_names(relation, "t."),
+        table=_table(relation.schema, relation),
+        past=_table(PAST, relation),
+        moment=f"cast({literal(as_of.astimezone(UTC).isoformat())} as timestamptz)",
     )
+
+
+def _table(schema: str, relation: Relation) -> str:
+    return f"{quoted(schema)}.{quoted(relation.name)}"
 
 
 def _put(node: exp.Expression, relation: Relation, text: str) -> None:

@@ -68,3 +68,27 @@ select format('revoke all on %I.%I from %I', n.nspname, c.relname, me.rolname)
 from pg_roles me cross join pg_class c join pg_namespace n on n.oid = c.relnamespace
 where me.rolname = $1 and exists (
     select 1 from pg_attribute a, aclexplode(a.attacl) p where a.attrelid = c.oid and p.grantee = me.oid);
+
+-- name: some_columns
+select {names} from {table};
+
+-- name: as_it_was
+-- A table at a moment: what has been there since, and what was ended later. The same as `as_of` of the warehouse.
+select {names} from {table} as t where t._synced_at <= {moment}
+union all
+select {names} from {past} as t where t._synced_at <= {moment} and t._valid_to > {moment};
+
+-- name: count_up_to
+select count(*) from (select 1 as one from {table} limit {most}) as some_rows;
+
+-- name: some_values
+with some_rows as materialized (select {names} from {table} limit {looked_at})
+select to_jsonb(array[{parts}]);
+
+-- name: values_of
+to_jsonb((
+    select array_agg(v order by v) from (
+        select distinct left(some_rows.{name}, {longest}) as v from some_rows where some_rows.{name} is not null
+        limit {most}
+    ) as {alias}
+))
