@@ -67,3 +67,6 @@ select d from generate_series(date_trunc('day', now()) - interval '1 day', now()
 select g from generate_series(-3, 3) g order by g desc
 select g from generate_series(10, 1, -3) as g
 select d::date from generate_series(current_date - 6, current_date, interval '1 day') d
+select g.g, u.x, v.value, w.key, s.s from generate_series(1, 2) g, unnest(array[1, 2]) u(x), jsonb_array_elements('[1]') v, jsonb_each('{"a": 1}') w, string_to_table('a,b', ',') s order by 1, 2
+select u.u, u.ordinality from unnest(array['a', 'b']) with ordinality u order by 2
+select a, t.c from (values (1, 2)) as t(a, c)

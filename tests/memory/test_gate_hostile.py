@@ -127,6 +127,26 @@ HOSTILE: list[tuple[str, str]] = [
     ("select inet_server_addr()", "function inet_server_addr"),
     ("select if(true, 1, 2)", "function if|cannot be read|If"),
     ("select format('%1000000000s', 'x')", "function format"),
+    # a column that is none is a call: g.f is f(g)
+    ("select g.pg_sleep from generate_series(1000, 1000) g", "no column pg_sleep"),
+    ("select g.pg_read_file from unnest(array['/etc/passwd']) g", "no column pg_read_file"),
+    ("select g.pg_sleep, 1 as pg_sleep from generate_series(1000, 1000) g", "no column pg_sleep"),
+    ("select unnest.pg_read_file from unnest(array['/etc/passwd'])", "no column pg_read_file"),
+    ("select g.current_setting from string_to_table('data_directory', ',') as g(a)", "no column current_setting"),
+    ("select g.pg_sleep from tasks t cross join lateral generate_series(9, 9) g", "no column pg_sleep"),
+    ("select g.pg_sleep from tasks t, lateral unnest(array[9]) g", "no column pg_sleep"),
+    ("select g.pg_sleep from tasks t, unnest(array[9]) with ordinality g", "no column pg_sleep"),
+    (
+        "select (select d.x from (select 1 as pg_sleep) g, (select g.pg_sleep as x) d) from generate_series(9, 9) g",
+        "no column pg_sleep",
+    ),
+    (
+        "select pg_read_file.pg_read_file from jsonb_array_elements_text('[\"/etc/passwd\"]') as pg_read_file",
+        "no column pg_read_file",
+    ),
+    ("select t.pg_sleep from tasks t", "no column pg_sleep"),
+    ("select (t).pg_sleep from tasks t", "the name"),
+    ("select (t.id).pg_sleep from tasks t", "the name"),
     # names
     ("select * from dataflows.connections", "not among those that may be read"),
     ("select * from dataflows.tokens", "not among those that may be read"),
@@ -321,11 +341,16 @@ def unharmed(ground: Ground) -> Iterator[None]:
         "select rolpassword from pg_shadow",
         "select query_to_xml('select * from dataflows.tokens', true, true, '')",
         "select set_config('role', 'none', true), query_to_xml('select * from dataflows.tokens', true, true, '')",
-        "select set_config('session_authorization', 'dataflows', true), "
-        "query_to_xml('select * from dataflows.tokens', true, true, '')",
+        (
+            "select set_config('session_authorization', 'dataflows', true), "
+            "query_to_xml('select * from dataflows.tokens', true, true, '')"
+        ),
         "select set_config('transaction_read_only', 'off', true), public.count_up()",
-        "select set_config('transaction_read_only', 'off', true), "
-        "query_to_xml('delete from warehouse.tasks returning 1', true, true, '')",
+        "select g.pg_read_file from unnest(array['/etc/passwd']) g",
+        (
+            "select set_config('transaction_read_only', 'off', true), "
+            "query_to_xml('delete from warehouse.tasks returning 1', true, true, '')"
+        ),
         "select dblink('dbname=x', 'select 1')",
         "select pg_reload_conf()",
         "select pg_terminate_backend(pid) from pg_stat_activity where usename <> current_user",
@@ -531,3 +556,13 @@ def test_a_closed_reader_says_so(ground: Ground) -> None:
         reader.query("select 1")
     with pytest.raises(QueryError):
         check_query("drop table x", {})
+
+
+def test_without_the_parser_nothing_runs(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from dataflows_sdk.errors import MissingExtraError
+
+    monkeypatch.setitem(sys.modules, "sqlglot", None)
+    with pytest.raises(MissingExtraError, match=r"dataflows-sdk\[memory\]"):
+        ground.reader.query("select count(*) from tasks")

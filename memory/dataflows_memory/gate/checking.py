@@ -11,7 +11,7 @@ from dataflows_memory.gate import lexing, words
 from dataflows_memory.gate.bounds import MOST_CHARACTERS, MOST_ROWS, STRETCHING, UnboundedError, rows_of_series, whole
 from dataflows_memory.gate.final import check_final
 from dataflows_memory.gate.lexing import Source, Token
-from dataflows_memory.gate.names import check_columns
+from dataflows_memory.gate.names import check_columns, check_fields
 from dataflows_memory.gate.nodes import ALLOWED, ASIDE, CASTS, MEANINGS
 from dataflows_memory.gate.relations import WAREHOUSE, Allowed, Relation, near, relations_of
 from dataflows_memory.gate.rewriting import capped, rewrite, used_by
@@ -178,6 +178,7 @@ class _Gate:
         if generated(again) != sql:
             self.refuse("a query that cannot be written down faithfully", None, "Write it in a simpler way.")
         self.inspect(again)
+        check_fields(self, again)
         check_final(sql, again, self._known)
         return sql
 
@@ -226,7 +227,7 @@ class _Gate:
             calls = [str(each.this) for each in node.find_all(_exp().Anonymous)]
             what = f"the function {'.'.join([*names, *calls])}" if calls else f"{'.'.join(names)}"
             self.refuse(
-                f"{what} with a schema before it" if calls else f"the name {what}",
+                f"{what} with a schema before it" if calls else f"the name {generated(node, forgiving=True)[:80]}",
                 self.place((names or calls)[0]),
                 "Functions are PostgreSQL's own and named without a schema; columns are table.column.",
             )

@@ -25,6 +25,7 @@ def check_columns(gate: Refuses, tree: exp.Expression, used: Used) -> None:
     """Refuse columns that no source of the query has."""
     from sqlglot import exp
 
+    check_fields(gate, tree)
     sources = _sources(tree, used)
     free = _free_names(tree) | set(sources)
     everything = {name for _, relation in used for name in relation.columns}
@@ -40,6 +41,42 @@ def check_columns(gate: Refuses, tree: exp.Expression, used: Used) -> None:
             _qualified(gate, column, sources)
         elif name not in everything and name not in free:
             gate.refuse(f"there is no column {name}", gate.place(name), _where(name, used))
+
+
+def check_fields(gate: Refuses, tree: exp.Expression) -> None:
+    """Refuse ``g.name`` where *g* is a function's row that has no such column.
+
+    PostgreSQL takes it for a call: ``g.pg_sleep`` from ``generate_series(9, 9) as g`` sleeps. Only where a row is a
+    single value can such a call do anything, and only functions in FROM give such rows.
+    """
+    from sqlglot import exp
+
+    fields: dict[str, list[set[str]]] = {}
+    for source in tree.find_all(exp.Table, exp.Unnest, exp.Lateral):
+        call = source.this if isinstance(source, exp.Table | exp.Lateral) else source
+        if isinstance(source, exp.Unnest) and isinstance(source.parent, exp.Lateral):
+            continue  # the alias stands with LATERAL
+        if isinstance(call, exp.Anonymous | exp.Unnest):
+            name = str(call.this) if isinstance(call, exp.Anonymous) else "unnest"
+            fields.setdefault(source.alias or name, []).append(_fields(source, name))
+    for column in tree.find_all(exp.Column):
+        if isinstance(column.this, exp.Star) or not column.table:
+            continue
+        for each in fields.get(column.table, ()):
+            if column.name not in each:
+                gate.refuse(
+                    f"{column.table}.{column.name}: the function {column.table} has no column {column.name}",
+                    gate.place(column.name),
+                    f"It has: {', '.join(sorted(each))}. Give the other tables of that name another alias.",
+                )
+
+
+def _fields(source: exp.Expression, name: str) -> set[str]:
+    alias = source.args.get("alias")
+    given = {each.name for each in (alias.args.get("columns") or ())} if alias is not None else set()
+    known = words.TABLE_FUNCTION_COLUMNS.get(name, ())
+    # a function whose column has a name of its own keeps it, whatever the alias
+    return (given or set(known) or {source.alias or name}) | {"ordinality"}
 
 
 def _sources(tree: exp.Expression, used: Used) -> dict[str, list[Relation | None]]:
