@@ -57,6 +57,9 @@ What a user may catch::
     ├── StepCollisionError               two live steps with one name in one scope
     ├── NonDeterminismError              the code asks for another step than the one recorded; `.recorded`, `.asked`
     ├── QueryError                       `ctx.sql` cannot answer: the message names the tables that exist
+    │   └── QueryRefusedError            SQL that a model wrote and that may not run; `.problem`, `.instead`
+    ├── ToolError                        tools for agents: names that collide, a function that can be none
+    │   └── ToolArgumentError            arguments that a model gave do not fit; `.problems`
     ├── SyncError                        a sync cannot go on; what it stored is kept, the next one goes on from there
     │   ├── SyncCursorError              a cursor that does not move, goes backwards or in a circle (NonRetryableError)
     │   ├── SyncDeleteError              rows that a full sync did not find are not deleted (NonRetryableError)
@@ -420,7 +423,41 @@ class UnreadableSourceError(WarehouseError):
 
 
 class QueryError(DataflowsError):
-    """DuckDB cannot answer this query."""
+    """A query cannot be answered."""
+
+
+class QueryRefusedError(QueryError):
+    """A query that may not be run.
+
+    Attributes:
+        problem: what was refused, for a model to read.
+        line, column: where it stands in the text, from 1; None where no single place is to blame.
+        instead: what may be written instead; may be empty.
+    """
+
+    def __init__(self, problem: str, *, line: int | None = None, column: int | None = None, instead: str = "") -> None:
+        where = "" if line is None else f" (line {line}, column {column})"
+        super().__init__(f"refused: {problem}{where}" + (f". {instead}" if instead else ""))
+        self.problem = problem
+        self.line = line
+        self.column = column
+        self.instead = instead
+
+
+class ToolError(DataflowsError):
+    """A tool that cannot be offered to an agent."""
+
+
+class ToolArgumentError(ToolError):
+    """A model called a tool with arguments that do not fit.
+
+    Attributes:
+        problems: every fault, with the path of the argument.
+    """
+
+    def __init__(self, message: str | None = None, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
 
 
 class SyncError(DataflowsError):

@@ -13,7 +13,7 @@ from dataflows_sdk.errors import NonRetryableError, SyncError
 from dataflows_sdk.store.database import Database, DatabaseError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.desk import Warehouse
-from dataflows_sdk.warehouse.rows import as_mapping
+from dataflows_sdk.warehouse.rows import Written, as_mapping
 from dataflows_sdk.warehouse.shape import Shape
 from dataflows_sdk.warehouse.statements import quoted, table_name
 
@@ -104,7 +104,8 @@ class Tables:
                     "plainer "
                     "type, or sync incrementally"
                 )
-        return Stored(written.inserted, written.updated, written.unchanged, gone, written.aside, found)
+        aside = written.aside + _aside(written)
+        return Stored(written.inserted, written.updated, written.unchanged, gone, aside, found)
 
     def _delete(self, shape: Shape, keys: Sequence[Any]) -> int:
         documents = [_named(key, shape, self._sync) for key in keys]
@@ -154,6 +155,11 @@ class Tables:
             return text, [self._sync, number, table]
 
         return self._warehouse._writer.delete(table, asked, self._sync).deleted
+
+
+def _aside(written: Written) -> int:
+    """What was set aside of the rows' lists."""
+    return sum(each.aside + _aside(each) for each in written.children.values())
 
 
 def _key(row: Any, shape: Shape) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import by_key, column_named, where
 from dataflows_sdk.warehouse.changed import record
 from dataflows_sdk.warehouse.columns import shortened
+from dataflows_sdk.warehouse.shape import zone_of
 from dataflows_sdk.warehouse.table import in_thread
-from dataflows_sdk.warehouse.writing import zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.nodes.data import RecordAction
@@ -40,7 +40,8 @@ class Records:
     def _act(self, config: RecordAction, node: str) -> Any:
         try:
             shape = self._warehouse._catalogue.get(config.object)
-            names = {column.name for column in shape.columns} | ({"id"} if config.operation == "create" else set())
+            names = {column.name for column in shape.columns} | set(shape.children)
+            names |= {"id"} if config.operation == "create" else set()
             if unknown := [name for name in config.data or () if name not in names]:
                 column_named(shape, unknown[0])
             if self._warehouse._writer.joined() is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from dataflows_sdk.store.database import Database, DatabaseError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.columns import EXACT_FLOAT, Column, type_of_postgres
-from dataflows_sdk.warehouse.shape import PROVENANCE, Change, Shape, changes, check, with_key
+from dataflows_sdk.warehouse.shape import PROVENANCE, Change, Shape, changes, check, check_parent, with_key
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Connection
@@ -81,56 +81,96 @@ class Catalogue:
     def forget(self, name: str) -> None:
         """What is known of a table may be old."""
         with self._lock:
-            self._known.pop(name, None)
+            names = [name]
+            while names:
+                shape = self._known.pop(names.pop(), None)
+                names += [child.table for child in shape.children.values()] if shape is not None else []
 
-    def put(self, wanted: Shape, rename: Mapping[str, str] | None = None, joined: Any = None) -> Shape:
+    def put(
+        self,
+        wanted: Shape,
+        rename: Mapping[str, str] | None = None,
+        joined: Any = None,
+        children: Sequence[Shape] = (),
+    ) -> Shape:
         """Make a table, or bring it to another look. The same look again changes nothing.
 
         Args:
+            children: the tables of its lists, each before those of its own; they come and change with it.
             joined: the transaction of a step that has written to the table: it holds the table's locks.
 
         Raises:
             ShapeError: it cannot look so, or not change so.
             WarehouseError: others hold on to the table.
         """
-        wanted = check(with_key(wanted))
-        known = self.find(wanted.name)
-        if known is not None:
-            after, steps = changes(known, wanted, rename)
-            if not steps and _same_options(known, after):
-                return known
+        family = [(check(with_key(each)), None) for each in children]
+        looks: list[tuple[Shape, Mapping[str, str] | None]] = [(check(with_key(wanted)), rename), *family]
+        known = [self._as_known(*each) for each in looks]
+        if all(known):
+            return self.get(wanted.name)
         with self._change(wanted.name, joined) as connection:
-            rows = self._run(connection, "get", wanted.name)
-            if rows:
-                is_now = self._reconciled(connection, wanted.name)
-                after, steps = changes(is_now, wanted, rename)
-                if steps or not _same_options(is_now, after):
-                    after = self._alter(connection, is_now, after, steps)
-            else:
-                after = self._create(connection, wanted)
-        return self._keep(after)
+            for each in children:
+                self._run(connection, "lock", each.name)
+            after = [self._brought(connection, *each) for each in looks]
+        for each in after:
+            self._keep(each)
+        return after[0]
+
+    def _as_known(self, wanted: Shape, rename: Mapping[str, str] | None) -> bool:
+        known = self.find(wanted.name)
+        if known is None:
+            return False
+        check_parent(known, wanted.parent)
+        after, steps = changes(known, wanted, rename)
+        return not steps and _same_options(known, after)
+
+    def _brought(self, connection: Connection, wanted: Shape, rename: Mapping[str, str] | None) -> Shape:
+        if not self._run(connection, "get", wanted.name):
+            return self._create(connection, wanted)
+        is_now = self._reconciled(connection, wanted.name)
+        check_parent(is_now, wanted.parent)
+        after, steps = changes(is_now, wanted, rename)
+        if not steps and _same_options(is_now, after):
+            return after
+        return self._alter(connection, is_now, after, steps)
 
     def evolve(self, shape: Shape, columns: tuple[Column, ...], joined: Any = None) -> Shape:
         """A table with more columns, or wider ones."""
         return self.put(replace(shape, columns=columns), joined=joined)
 
     def drop(self, name: str) -> None:
-        """Remove a table with its history. What wrote to it stays in the list of writes.
+        """Remove a table with its history, and the tables of its lists. What wrote to it stays in the list of writes.
 
         Raises:
             TableNotFoundError: there is none.
-            WarehouseError: views, or references of other tables, stand on it.
+            WarehouseError: views, or references of other tables, stand on it; or it keeps the lists of another one.
         """
         shape = self.get(name)
+        if shape.parent is not None:
+            raise WarehouseError(
+                f"table {name!r} keeps the lists {shape.parent[1]!r} of {shape.parent[0]!r}, and goes when that is "
+                "dropped"
+            )
+        family = [shape, *self.family(shape)]
         with self._change(name) as connection:
-            try:
-                connection.execute(statements.drop_history(shape))
-                connection.execute(f"drop table {statements.table_name(name)}")
-                connection.execute(f"drop table {statements.past_name(name)}")
-            except DatabaseError as error:
-                raise WarehouseError(f"table {name!r} cannot be dropped: {said(error)}") from error
-            self._run(connection, "forget", name)
-        self.forget(name)
+            for each in reversed(family):
+                try:
+                    connection.execute(statements.drop_history(each))
+                    connection.execute(f"drop table {statements.table_name(each.name)}")
+                    connection.execute(f"drop table {statements.past_name(each.name)}")
+                except DatabaseError as error:
+                    raise WarehouseError(f"table {each.name!r} cannot be dropped: {said(error)}") from error
+                self._run(connection, "forget", each.name)
+        for each in family:
+            self.forget(each.name)
+
+    def family(self, shape: Shape) -> list[Shape]:
+        """The tables of a table's lists and of their lists, each before its own."""
+        found: list[Shape] = []
+        for child in shape.children.values():
+            each = self.get(child.table)
+            found += [each, *self.family(each)]
+        return found
 
     # --- within a transaction ----------------------------------------------------------------------------
 
@@ -145,6 +185,10 @@ class Catalogue:
         shape = replace(shape, version=self._run(connection, "next_version", shape.name)[0][0])
         for text in statements.create(shape):
             self._execute(connection, shape.name, text)
+        if shape.parent is not None:
+            table, column = shape.parent
+            parent = Shape.of_json(table, *self._run(connection, "get", table)[0])
+            self._execute(connection, shape.name, statements.belongs(shape, parent, parent.children[column]))
         self._note(connection, shape, [Change("add", each.name, None, each.type) for each in shape.columns])
         return shape
 
@@ -293,7 +337,8 @@ class Catalogue:
 
 
 def _same_options(one: Shape, other: Shape) -> bool:
-    return (one.evolve, one.source, one.timezone, one.bad) == (other.evolve, other.source, other.timezone, other.bad)
+    options = ("evolve", "source", "timezone", "bad", "children")
+    return all(getattr(one, name) == getattr(other, name) for name in options)
 
 
 def _as_it_is(shape: Shape, actual: list[tuple[str, str]]) -> Shape | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from dataflows_sdk.core.durations import parse_instant
 from dataflows_sdk.errors import DefinitionError, ShapeError
 from dataflows_sdk.store.database import Database
+from dataflows_sdk.warehouse import nested
 from dataflows_sdk.warehouse.catalogue import Catalogue
 from dataflows_sdk.warehouse.columns import Column, shortened
 from dataflows_sdk.warehouse.declare import (
@@ -23,11 +24,12 @@ from dataflows_sdk.warehouse.declare import (
     is_types,
 )
 from dataflows_sdk.warehouse.frames import Frame, is_columnar
+from dataflows_sdk.warehouse.lists import rows_of
 from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
 from dataflows_sdk.warehouse.rebuilding import rebuilding
 from dataflows_sdk.warehouse.reporting import Reporting
 from dataflows_sdk.warehouse.rows import Row, as_mapping
-from dataflows_sdk.warehouse.shape import Shape, check_table_name, guess_key
+from dataflows_sdk.warehouse.shape import Child, Shape, check_table_name, guess_key
 from dataflows_sdk.warehouse.table import Table, in_thread
 from dataflows_sdk.warehouse.watching import Watching
 from dataflows_sdk.warehouse.writing import Writer
@@ -80,6 +82,7 @@ class Warehouse(Reporting):
         rename: Mapping[str, str] | None = None,
         timezone: str | None = None,
         evolve: bool | None = None,
+        children: Mapping[str, Any] | None = None,
     ) -> Table:
         """A table: the one that is there, made if need be, with the columns asked for.
 
@@ -103,6 +106,10 @@ class Warehouse(Reporting):
             timezone: what moments without a zone are in, such as ``"UTC"``. Without it they are refused where the
                 column has a zone.
             evolve: whether rows may bring new columns and wider types. By default if the columns come from rows.
+            children: columns that hold lists of objects, each to be kept as a table of its own, and the key by which
+                the objects of one list are told apart: ``{"labels": "id"}`` makes ``issues_labels`` with the columns
+                ``issues_id``, ``id``, ...; ``()`` for their place in the list. Or with more words:
+                ``{"labels": {"key": "id", "table": "tags", "parent": "issue", "columns": Label, "children": {...}}}``.
 
         Raises:
             TableNotFoundError: it is not there, and *columns* are not given.
@@ -110,7 +117,7 @@ class Warehouse(Reporting):
         """
         check_table_name(name)
         model = columns if is_model(columns) else None
-        if columns is None and not any((key is not None, references, rename)):
+        if columns is None and not any((key is not None, references, rename, children)):
             shape = self._catalogue.get(name)
             if source is None and bad is None and timezone is None and evolve is None:
                 return Table(self, name)
@@ -118,18 +125,35 @@ class Warehouse(Reporting):
         if columns is None:
             known = self._catalogue.get(name)
         targets = self._targets(name, references, known)
+        lists = nested.wanted(name, children, known)
+        evolves = _either(
+            evolve, known.evolve if known is not None else None, columns is not None and _from_rows(columns)
+        )
+        if lists and is_columnar(columns):
+            with Frame.open(columns, timezone) as frame:
+                some = Shape(name, (), children={each: Child("", ()) for each in lists})
+                columns = [row for _, row in zip(range(_SAMPLE), rows_of(frame, columns, some), strict=False)]
+        elif lists and (isinstance(columns, BaseModel) or (isinstance(columns, Mapping) and not is_types(columns))):
+            columns = [columns]
         found = self._columns(name, columns, known, timezone, rename)
         shape = Shape(
             name,
             found,
-            self._key(name, key, found, targets, known, rename),
+            self._key(name, key, [each for each in found if each.name not in lists], targets, known, rename),
             targets,
-            _either(evolve, known.evolve if known is not None else None, columns is not None and _from_rows(columns)),
+            evolves,
             _named(source, "source"),
             _zone(timezone),
             _choice(bad, known),
+            parent=None if known is None else known.parent,
         )
-        self._catalogue.put(shape, rename)
+        shape = nested.with_children(shape, lists, known)
+
+        def columns_of(table: str, given: Any, before: Shape | None) -> tuple[Column, ...]:
+            return self._columns(table, given, before, timezone, None)
+
+        below = nested.shapes(shape, lists, columns, self._catalogue.find, columns_of)
+        self._catalogue.put(shape, rename, children=below)
         return Table(self, name, model)
 
     def __getitem__(self, name: str) -> Table:
@@ -201,7 +225,7 @@ class Warehouse(Reporting):
     def _key(
         name: str,
         key: str | Iterable[str] | None,
-        columns: tuple[Column, ...],
+        columns: Sequence[Column],
         targets: Mapping[str, Any],
         known: Shape | None,
         rename: Mapping[str, str] | None,

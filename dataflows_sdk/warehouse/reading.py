@@ -18,8 +18,8 @@ from dataflows_sdk.warehouse.asked import by_key, ordering, where
 from dataflows_sdk.warehouse.catalogue import Catalogue
 from dataflows_sdk.warehouse.columns import shortened
 from dataflows_sdk.warehouse.rows import Row
-from dataflows_sdk.warehouse.shape import PROVENANCE, Shape
-from dataflows_sdk.warehouse.writing import Writer, zone_of
+from dataflows_sdk.warehouse.shape import PROVENANCE, Shape, zone_of
+from dataflows_sdk.warehouse.writing import Writer
 
 _OURS = frozenset(name for name, _ in PROVENANCE)
 #: changes that are read at a time

@@ -12,7 +12,7 @@ from datetime import date, time, tzinfo
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
@@ -21,6 +21,9 @@ from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.errors import BadRow, BadRowsError, DefinitionError
 from dataflows_sdk.warehouse.columns import Column, Convert, Misfit, converter, shortened
 from dataflows_sdk.warehouse.shape import Shape
+
+if TYPE_CHECKING:
+    from dataflows_sdk.warehouse.lists import Lists
 
 #: bad rows that an error tells of
 _TOLD = 20
@@ -81,6 +84,7 @@ class Written:
         inserted, updated, unchanged, deleted: rows.
         aside: rows that did not fit and were set aside (``ctx.warehouse.aside(table)``).
         write: the number of the write, under which the versions are found; None when nothing changed.
+        children: the same of its lists that are tables of their own, by the name of the list.
     """
 
     table: str
@@ -90,11 +94,30 @@ class Written:
     deleted: int = 0
     aside: int = 0
     write: int | None = None
+    children: dict[str, Written] = field(default_factory=dict)
 
     @property
     def changed(self) -> int:
         """Rows that are not as they were."""
         return self.inserted + self.updated + self.deleted
+
+    def __add__(self, other: Written) -> Written:
+        names = dict.fromkeys([*self.children, *other.children])
+        children = {
+            name: each + other.children[name] if (each := self.children.get(name)) and name in other.children
+            else each or other.children[name]
+            for name in names
+        }  # fmt: skip
+        return Written(
+            self.table,
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.deleted + other.deleted,
+            self.aside + other.aside,
+            other.write if other.write is not None else self.write,
+            children,
+        )
 
 
 @dataclass(slots=True)
@@ -104,13 +127,19 @@ class Bad:
     told: list[BadRow] = field(default_factory=list)
     count: int = 0
     aside: list[tuple[str, str]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
 
     def add(self, position: int, column: str | None, value: Any, reason: str, row: Any) -> None:
         self.count += 1
+        self.positions.append(position)
         if len(self.told) < _TOLD:
             self.told.append(BadRow(position, column, shortened(value), reason))
         where = f"{column}: " if column is not None else ""
         self.aside.append((where + reason, as_json(row)))
+
+    def place(self, position: int) -> str:
+        """How a row is called in a reason."""
+        return f"row {position}"
 
     def error(self, total: int) -> BadRowsError:
         """The error that tells of them."""
@@ -195,6 +224,28 @@ class Texts:
         """The same, a list for each column."""
         return [list(each) for each in zip(*self.rows, strict=True)] if self.rows else [[] for _ in self.columns]
 
+    def csv(self, keys: Sequence[int] | None) -> Iterator[bytes]:
+        """Rows as CSV for PostgreSQL, in chunks; with the key as text at the end, if there is one and it is asked for.
+
+        Args:
+            keys: which columns are the key.
+        """
+        lines: list[str] = []
+        for at, row in enumerate(self.rows, 1):
+            values = row if not keys else (*row, ",".join(str(row[key]) for key in keys))
+            lines.append(",".join("" if value is None else '"' + value.replace('"', '""') + '"' for value in values))
+            if not at % 2_000:
+                yield ("\n".join(lines) + "\n").encode()
+                lines = []
+        if lines:
+            yield ("\n".join(lines) + "\n").encode()
+
+    def without(self, positions: Iterable[int]) -> Texts:
+        """Those that did not stand at these places."""
+        out = set(positions)
+        kept = [at for at, position in enumerate(self.positions) if position not in out]
+        return Texts(self.columns, [self.rows[at] for at in kept], [self.positions[at] for at in kept])
+
 
 def checked(
     shape: Shape,
@@ -207,6 +258,7 @@ def checked(
     offset: int = 0,
     keyed: bool = True,
     known: dict[Any, tuple[int, int]] | None = None,
+    lists: Lists | None = None,
 ) -> list[Texts]:
     """Rows as texts, those together that have the same columns, and those that do not fit in *bad*.
 
@@ -217,13 +269,18 @@ def checked(
         offset: the position of the first row.
         keyed: whether every row needs its key, and one row may stand for a key only.
         known: keys of rows that came before, by which repetitions are found; those of these rows are added.
+        lists: takes the lists of the rows that are kept in tables of their own.
     """
     converters, order = _converters(shape.columns, coerce, zone)
     groups: dict[tuple[str, ...], Texts] = {}
     known = {} if known is None else known
     for position, given in enumerate(rows, offset):
         try:
-            row = as_mapping(_valid(model, given) if model is not None else given)
+            valid = _valid(model, given) if model is not None else given
+            row = as_mapping(valid)
+            held = None
+            if lists is not None:
+                row, held = lists.split(row, valid, coerce=coerce)
             names = tuple(name for name in row if name in order)
             if len(names) != len(row):
                 extra = next(name for name in row if name not in order)
@@ -243,14 +300,16 @@ def checked(
                 bad.add(position, missing, None, f"the key {what}", given)
                 continue
             key = tuple(values[name] for name in shape.key)
+            content = hash((tuple(sorted(values.items())), as_json(held) if held else None))
             if (before := known.get(key)) is not None:
-                if before[1] != hash(tuple(sorted(values.items()))):
+                if before[1] != content:
                     shown = ", ".join(str(part) for part in key)
-                    bad.add(
-                        position, shape.key[0], shown, f"the key {shown[:80]!r} is that of row {before[0]} too", given
-                    )
+                    other = bad.place(before[0])
+                    bad.add(position, shape.key[0], shown, f"the key {shown[:80]!r} is that of {other} too", given)
                 continue  # the very same row twice is one row
-            known[key] = (position, hash(tuple(sorted(values.items()))))
+            known[key] = (position, content)
+            if lists is not None and held is not None:
+                lists.keep(position, key, tuple(row[name] for name in shape.key), held)
         group = groups.get(names)
         if group is None:
             columns = [shape.columns[order[name]] for name in names]

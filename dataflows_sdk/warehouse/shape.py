@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dataflows_sdk.errors import ShapeError
 from dataflows_sdk.warehouse.columns import Column, Misfit, check_name, holds, type_of_value
@@ -35,6 +37,25 @@ LONGEST_TABLE = 55
 RESERVED = frozenset({"runs", "steps", "events", "executions", "execution_steps", "connections", "service_clients"})
 
 
+#: the column of a child table that says where in its list an object stood
+POSITION = "_position"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """Where the objects of a list are kept: a table of its own.
+
+    Attributes:
+        table: its name.
+        parent: the columns there that name the row whose list it is, in the order of that row's key.
+        key: the columns that tell the objects of one list apart; ``("_position",)`` for their place in it.
+    """
+
+    table: str
+    parent: tuple[str, ...]
+    key: tuple[str, ...] = (POSITION,)
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A table.
@@ -48,6 +69,8 @@ class Shape:
         timezone: what moments without a zone are in.
         bad: what happens to rows that do not fit: ``"refuse"``, ``"aside"`` or ``"coerce"``.
         version: goes up with every change.
+        children: lists of objects that rows bring, and where they are kept.
+        parent: the table and its list whose objects are kept here; None for a table of no other.
     """
 
     name: str
@@ -59,6 +82,8 @@ class Shape:
     timezone: str | None = None
     bad: str = "refuse"
     version: int = 0
+    children: Mapping[str, Child] = field(default_factory=dict)
+    parent: tuple[str, str] | None = None
 
     @property
     def own_id(self) -> bool:
@@ -83,6 +108,8 @@ class Shape:
                 "source": self.source,
                 "timezone": self.timezone,
                 "bad": self.bad,
+                "children": {name: [each.table, each.parent, each.key] for name, each in self.children.items()},
+                "parent": self.parent,
             }
         )
 
@@ -98,6 +125,11 @@ class Shape:
             data["timezone"],
             data["bad"],
             version,
+            {
+                column: Child(table, tuple(parent), tuple(key))
+                for column, (table, parent, key) in data.get("children", {}).items()
+            },
+            None if data.get("parent") is None else (data["parent"][0], data["parent"][1]),
         )
 
 
@@ -118,6 +150,11 @@ class Change:
         if self.kind == "rename":
             return f"{self.old} renamed to {self.new}"
         return f"{self.column} refers to {self.new}"
+
+
+def zone_of(shape: Shape) -> tzinfo | None:
+    """The zone of moments that have none."""
+    return None if shape.timezone is None else ZoneInfo(shape.timezone)
 
 
 def check(shape: Shape) -> Shape:
@@ -154,6 +191,13 @@ def check(shape: Shape) -> Shape:
         found = shape.column(name)
         if found is not None and found.type == "json":
             problems.append(f"the key {name!r} is JSON, by which rows cannot be told apart")
+    problems += [
+        f"{name!r} is a column and, as a list, the table {child.table!r}; rename= the column"
+        for name, child in shape.children.items()
+        if name.lower() in seen
+    ]
+    if shape.children and not shape.key:
+        problems.append("it has no key, by which the objects of a list could name the row that they belong to")
     if len(set(shape.key)) != len(shape.key):
         problems.append(f"the key names a column twice: {', '.join(shape.key)}")
     if problems:
@@ -175,6 +219,20 @@ def check_table_name(name: Any) -> str:
             f"table {name!r}: ctx.sql has a table of that name, which is not yours; take another, such as my_{name}"
         )
     return str(name)
+
+
+def check_parent(shape: Shape, parent: tuple[str, str] | None) -> None:
+    """A table that is there keeps the lists that it is to keep.
+
+    Raises:
+        ShapeError: it does not.
+    """
+    if parent is not None and shape.parent != parent:
+        table, column = parent
+        raise ShapeError(
+            f"table {table!r}: the list {column!r} would go into {shape.name!r}, which is there and keeps something "
+            f"else; name another: children={{{column!r}: {{'table': ...}}}}"
+        )
 
 
 def with_key(shape: Shape) -> Shape:
@@ -243,6 +301,7 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
             f"its key is ({', '.join(key)}) and would become ({', '.join(new.key)}); a table keeps its key: "
             "make another one and copy the rows"
         )
+    problems += _of_lists(old, new, columns, key)
     references = {(rename or {}).get(name, name): target for name, target in old.references.items()}
     for name, target in new.references.items():
         if references.get(name) not in (None, target):
@@ -261,8 +320,31 @@ def changes(old: Shape, new: Shape, rename: Mapping[str, str] | None = None) -> 
         source=new.source if new.source is not None else old.source,
         timezone=new.timezone if new.timezone is not None else old.timezone,
         bad=new.bad,
+        children={**old.children, **new.children},
     )
     return check(shape), steps
+
+
+def _of_lists(old: Shape, new: Shape, columns: Iterable[Column], key: tuple[str, ...]) -> list[str]:
+    """What is wrong with the lists of a table, whose columns and key are these now."""
+    problems = []
+    if old.parent is not None and key != old.key:
+        table, column = old.parent
+        problems.append(f"its key is what the list {column!r} of {table!r} is written by; the names in it stay")
+    names = {column.name for column in columns}
+    for name, child in new.children.items():
+        before = old.children.get(name, child)
+        if before != child:
+            problems.append(
+                f"the list {name!r} is kept in {before.table!r} by ({', '.join((*before.parent, *before.key))}) and "
+                f"would go to {child.table!r} by ({', '.join((*child.parent, *child.key))}); it stays where it is"
+            )
+        elif name in names:
+            problems.append(
+                f"{name!r} is a column whose values stay in it; with rename={{{name!r}: '{name}_before'}} besides, the "
+                f"lists of rows that come from now on go into {child.table!r}"
+            )
+    return problems
 
 
 def _renamed(

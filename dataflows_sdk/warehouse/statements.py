@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.columns import Column
-from dataflows_sdk.warehouse.shape import ENDED, HISTORY, PROVENANCE, Change, Shape
+from dataflows_sdk.warehouse.shape import ENDED, HISTORY, PROVENANCE, Change, Child, Shape
 
 #: parameters of a write before those of its rows
 BEFORE = 5
@@ -311,6 +311,14 @@ def reference(shape: Shape, column: str) -> str:
         f"alter table {table_name(shape.name)} add foreign key ({quoted(column)}) "
         f"references {table_name(target)} ({quoted(other)}); "
         f"create index on {table_name(shape.name)} ({quoted(column)})"
+    )
+
+
+def belongs(shape: Shape, parent: Shape, child: Child) -> str:
+    """The foreign key of a child table; its own key begins with the same columns, so that it needs no other index."""
+    return (
+        f"alter table {table_name(shape.name)} add foreign key ({_listed(child.parent)}) "
+        f"references {table_name(parent.name)} ({_listed(parent.key)})"
     )
 
 

@@ -13,9 +13,9 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.warehouse.asked import by_key, where
 from dataflows_sdk.warehouse.columns import shortened
 from dataflows_sdk.warehouse.frames import Frame, is_columnar
+from dataflows_sdk.warehouse.lists import rows_of
 from dataflows_sdk.warehouse.rows import Row, Written
-from dataflows_sdk.warehouse.shape import Shape
-from dataflows_sdk.warehouse.writing import zone_of
+from dataflows_sdk.warehouse.shape import Shape, zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.warehouse.asked import Asked
@@ -71,7 +71,8 @@ class Table:
         """Insert a row, or update the one of the same key; several rows as `upsert_many`.
 
         Columns that the row does not name stay as they are. With a model, a row is a whole one: fields that are left
-        out have the model's defaults.
+        out have the model's defaults. A list that is a table of its own (``children=``) is replaced where the row
+        names it, and stays as it is where it does not.
 
         Args:
             rows: a mapping, a model or a dataclass; or several.
@@ -112,10 +113,14 @@ class Table:
         writer = self._warehouse._writer
         if not is_columnar(rows):
             return writer.many(self.name, rows, source, self._model, insert=insert)
-        if self._model is None:
+        lists = self.shape.children
+        if self._model is None and not lists:
             return writer.columns_at_once(self.name, rows, source, insert=insert)
-        with Frame.open(rows, self.shape.timezone) as frame:  # the model judges row by row
-            return writer.many(self.name, frame.rows(), source, self._model, insert=insert)
+        with Frame.open(rows, self.shape.timezone) as frame:
+            if self._model is None and not any(column.name in lists for column in frame.columns):
+                return writer.columns_at_once(self.name, rows, source, insert=insert)
+            # the model judges row by row, and lists are taken out of each row
+            return writer.many(self.name, rows_of(frame, rows, self.shape), source, self._model, insert=insert)
 
     @overload
     def insert(self, rows: Mapping[str, Any] | BaseModel | None = None, /, **values: Any) -> Row: ...
@@ -154,7 +159,7 @@ class Table:
             return self._warehouse._writer.one(self.name, row, None, None, insert=False)
 
     def delete(self, key: Any = None, /, *, where: Any = None, all: bool = False) -> Written:
-        """Delete the row of a key, or the rows of conditions. Their history stays.
+        """Delete the row of a key, or the rows of conditions, with what is in their lists. Their history stays.
 
         Args:
             key: a value, a tuple for a key of several columns, or a `Row`.
@@ -225,10 +230,10 @@ class Table:
         return self._warehouse._reader.aside(self.name, limit)
 
     def drop(self) -> None:
-        """Remove the table with its history.
+        """Remove the table with its history, and the tables of its lists.
 
         Raises:
-            WarehouseError: views, or references of other tables, stand on it.
+            WarehouseError: views, or references of other tables, stand on it; or it keeps the lists of another one.
         """
         self._warehouse._catalogue.drop(self.name)
 
@@ -238,7 +243,8 @@ class Table:
             return f"<table {self.name!r}, which is not there any more>"
         columns = ", ".join(f"{each.name} {each.type}" for each in shape.columns[:12])
         more = f", and {len(shape.columns) - 12} more" if len(shape.columns) > 12 else ""
-        return f"<table {self.name!r}: {columns}{more}; key {', '.join(shape.key) or '(none)'}>"
+        lists = "".join(f"; {name} in {child.table}" for name, child in shape.children.items())
+        return f"<table {self.name!r}: {columns}{more}; key {', '.join(shape.key) or '(none)'}{lists}>"
 
     # --- the awaitable face ------------------------------------------------------------------------------
 

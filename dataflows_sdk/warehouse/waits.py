@@ -20,7 +20,7 @@ from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import by_key, column_named
 from dataflows_sdk.warehouse.changed import EVENTS, record
 from dataflows_sdk.warehouse.rows import Row
-from dataflows_sdk.warehouse.writing import zone_of
+from dataflows_sdk.warehouse.shape import zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Database

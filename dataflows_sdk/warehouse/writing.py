@@ -6,11 +6,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
@@ -21,23 +20,21 @@ from dataflows_sdk.store.joined import JoinedTransaction
 from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import Asked
 from dataflows_sdk.warehouse.catalogue import Catalogue, said
-from dataflows_sdk.warehouse.columns import Column
+from dataflows_sdk.warehouse.columns import Column, Misfit
 from dataflows_sdk.warehouse.declare import columns_of_frame, columns_of_rows
+from dataflows_sdk.warehouse.families import Families
 from dataflows_sdk.warehouse.frames import Frame
+from dataflows_sdk.warehouse.lists import Lists, plain
+from dataflows_sdk.warehouse.lots import BAD_CLASSES, FIRST, MANY, Again, How, Origin, of_table
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, as_mapping, checked, rows_in_parts
-from dataflows_sdk.warehouse.shape import Shape, columns_with
+from dataflows_sdk.warehouse.shape import Shape, columns_with, zone_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Connection
-
 T = TypeVar("T")
 
 #: rows that are checked and written together
 _PART = 50_000
-#: beyond so many they come by COPY
-_MANY = 500
-#: from so many on the first rows of a table come before its indexes
-_FIRST = 5_000
 _TRIES = 8
 #: how often others may be quicker with the same rows
 _RACES = 50
@@ -47,23 +44,7 @@ _TEXTS = 500
 _AGAIN = frozenset({"40P01", "40001"})
 #: the table is not as we know it: no such table, column, function for these types; another type; a plan of before
 _STALE = frozenset({"42P01", "42703", "42883", "42804", "0A000", "42P10"})
-#: the rows do not fit, says PostgreSQL: data exceptions and violated constraints
-_BAD_CLASSES = ("22", "23")
 _joining = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who writes: parameters of every write."""
-
-    now: datetime | None
-    run: str | None
-    step: str | None
-    source: str | None
-
-    def parameters(self, table: str) -> list[Any]:
-        """The first five."""
-        return [table, self.now, self.run, self.step, self.source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +54,6 @@ class _OneRow:
     text: str
     in_order: str | None
     columns: tuple[str, ...]
-
-
-class _Again(Exception):
-    """Somebody else inserted or deleted the same rows since the snapshot: nothing of this is to stay."""
 
 
 class Writer:
@@ -100,6 +77,8 @@ class Writer:
         self._on_loop = on_loop
         #: told the table after a transaction of its own; what a step writes, the engine tells
         self.wrote: Callable[[str], None] = lambda _: None
+        #: writes the lists that are tables of their own
+        self.families = Families(self, catalogue)
         self._texts: dict[tuple[Any, ...], _OneRow] = {}
 
     # --- transactions ------------------------------------------------------------------------------------
@@ -122,18 +101,17 @@ class Writer:
         return _transaction_of(info)
 
     @contextmanager
-    def transaction(self, table: str | None = None) -> Iterator[Connection]:
-        """The connection of the step's transaction, or of one of its own."""
+    def transaction(self, *tables: str) -> Iterator[Connection]:
+        """The connection of the step's transaction, or of one of its own, to write to tables."""
         joined = self.joined()
         if joined is not None:
             with joined.work() as connection:
-                if table is not None:
-                    joined.marks.add(table)
+                joined.marks.update(tables)
                 yield connection
             return
         with self._database.connection() as connection, connection.transaction():
             yield connection
-        if table is not None:
+        for table in tables:
             self.wrote(table)
 
     def attempts(self, table: str, work: Callable[[Shape], T]) -> T:
@@ -144,7 +122,7 @@ class Writer:
             shape = self._catalogue.get(table)
             try:
                 return work(shape)
-            except _Again:
+            except Again:
                 races += 1
                 if races > _RACES:
                     raise WarehouseError(
@@ -170,7 +148,7 @@ class Writer:
     @staticmethod
     def _refused(table: str, error: Exception) -> Exception:
         state = getattr(error, "sqlstate", None) or ""
-        if state.startswith(_BAD_CLASSES):
+        if state.startswith(BAD_CLASSES):
             return BadRowsError(f"table {table!r}: PostgreSQL refuses: {said(error)}; nothing was written", (), 1)
         if state in _STALE or state.startswith("42"):
             return WarehouseError(f"table {table!r}: {said(error)}")
@@ -201,19 +179,25 @@ class Writer:
 
         def work(shape: Shape) -> Row:
             shape = shape if fixed else self._evolved(shape, [row])
-            bad = Bad()
+            if shape.children and not fixed:
+                self.families.evolve(shape, [row])
+            bad, lists, coerce = Bad(), Lists(shape), fixed or shape.bad == "coerce"
             rows = checked(
                 shape,
                 [row],
                 bad,
                 model=model,
-                coerce=fixed or shape.bad == "coerce",
+                coerce=coerce,
                 zone=zone_of(shape),
                 keyed=_keyed(shape, insert),
+                lists=lists if shape.children else None,
             )
             if bad.count:
-                raise _of(table, bad.error(1))
+                raise of_table(table, bad.error(1))
             texts = rows[0]
+            if lists:
+                how = How(self.origin(source or shape.source), coerce, insert)
+                return self.families.one(shape, texts, lists, how)
             known = self._texts_of_one(shape, texts.columns, insert=insert)
             parameters = [*self.origin(source or shape.source).parameters(table), *texts.rows[0]]
             joined = self.joined()
@@ -222,11 +206,11 @@ class Writer:
                 with self.transaction(table) as connection:
                     found = Database.execute(connection, known.text, parameters, prepare=True)
                     if not found:
-                        raise _Again
+                        raise Again
                     if found[0][0] and joined is None and known.in_order is not None:
                         Database.execute(connection, known.in_order, [found[0][-1]], prepare=True)
             if not found:
-                raise _Again
+                raise Again
             if joined is not None:
                 joined.marks.add(table)
                 if found[0][0] and known.in_order is not None:
@@ -264,31 +248,40 @@ class Writer:
         def work(shape: Shape) -> Written:
             bad, total = Bad(), Written(table)
             origin = self.origin(source or shape.source)
+            how = How(origin, fixed or shape.bad == "coerce", insert)
             seen: dict[Any, Any] = {}
             position = 0
             for part in parts:  # before the transaction, which would stand in the way of changes to the table
                 shape = shape if fixed else self._evolved(shape, part)
-            with self.transaction(table) as connection:
+                if shape.children and not fixed:
+                    self.families.evolve(shape, part)
+            with self.transaction(*self.families.names(shape)) as connection:
                 for part in parts:
+                    lists = Lists(shape)
                     texts = checked(
                         shape,
                         part,
                         bad,
                         model=model,
-                        coerce=fixed or shape.bad == "coerce",
+                        coerce=how.coerce,
                         zone=zone_of(shape),
                         offset=position,
                         keyed=_keyed(shape, insert),
                         known=seen,
+                        lists=lists if shape.children else None,
                     )
                     position += len(part)
-                    if not bad.count or shape.bad == "aside":
+                    if bad.count and shape.bad != "aside":
+                        continue
+                    if lists:
+                        total += self.families.many(connection, shape, texts, lists, bad, how)
+                    else:
                         for group in texts:
-                            total = _added(total, self._group(connection, shape, group, origin, bad, insert=insert))
+                            total += self._group(connection, shape, group, origin, bad, insert=insert)
                 if bad.count and (shape.bad != "aside" or not self._catalogue.is_current(shape)):
-                    raise _of(table, bad.error(position))
+                    raise of_table(table, bad.error(position))
                 self.set_aside(connection, origin, table, bad)
-            return _added(total, Written(table, aside=bad.count))
+            return total + Written(table, aside=bad.count)
 
         parts = list(rows_in_parts(rows, _PART))  # the work may be done again
         return self.attempts(table, work)
@@ -303,7 +296,7 @@ class Writer:
                 try:
                     found = frame.checked(shape.columns, shape.key if keyed else (), shape.bad)
                 except BadRowsError as error:
-                    raise _of(table, error) from None
+                    raise of_table(table, error) from None
                 if found.new:
                     names = ", ".join(repr(column.name) for column in found.new)
                     raise ShapeError(
@@ -325,7 +318,7 @@ class Writer:
                     for _, reason, row in found.aside:
                         bad.aside.append((reason, row))
                     self.set_aside(connection, origin, table, bad)
-            return _added(written, Written(table, unchanged=found.repeated, aside=len(bad.aside)))
+            return written + Written(table, unchanged=found.repeated, aside=len(bad.aside))
 
         return self.attempts(table, work)
 
@@ -340,8 +333,13 @@ class Writer:
         """Delete the rows of a condition."""
 
         def work(shape: Shape) -> Written:
+            origin = self.origin(source or shape.source)
+            if shape.children:
+                condition, values = asked(shape, 1)
+                with self.transaction(*self.families.names(shape)) as connection:
+                    return self.families.delete(connection, shape, condition, values, origin)
             condition, values = asked(shape, statements.BEFORE + 1)
-            parameters = [*self.origin(source or shape.source).parameters(table), *values]
+            parameters = [*origin.parameters(table), *values]
             with self.transaction(table) as connection:
                 ((gone, write),) = Database.execute(connection, statements.delete(shape, condition), parameters)
             return Written(table, deleted=gone, write=write)
@@ -358,7 +356,10 @@ class Writer:
         """The table with the columns that the rows need, if it may have them."""
         if not shape.evolve or not part:
             return shape
-        rows = [as_mapping(row) for row in part]
+        rows = []
+        for row in part:
+            with suppress(Misfit):  # what is no row at all, the check says
+                rows.append(plain(shape, as_mapping(row)))
         if shape.bad != "refuse":  # what does not fit is not a reason to change the table
             columns = columns_with(shape, rows)
         else:
@@ -382,7 +383,7 @@ class Writer:
             with connection.transaction():
                 return self._lot(connection, shape, texts, origin, insert=insert)
         except DatabaseError as error:
-            if not (getattr(error, "sqlstate", None) or "").startswith(_BAD_CLASSES):
+            if not (getattr(error, "sqlstate", None) or "").startswith(BAD_CLASSES):
                 raise
             if len(texts.rows) == 1:
                 names = [column.name for column in texts.columns]
@@ -396,11 +397,11 @@ class Writer:
         )
         total = Written(shape.name)
         for half in halves:
-            total = _added(total, self._group(connection, shape, half, origin, bad, insert=insert))
+            total += self._group(connection, shape, half, origin, bad, insert=insert)
         return total
 
     def _lot(self, connection: Connection, shape: Shape, texts: Texts, origin: Origin, *, insert: bool) -> Written:
-        if len(texts.rows) <= _MANY:
+        if len(texts.rows) <= MANY:
             incoming = statements.Incoming("lists", texts.columns)
             return self._write(connection, shape, incoming, origin, texts.lists(), insert=insert)
         keys = [[column.name for column in texts.columns].index(name) for name in shape.key]
@@ -409,7 +410,7 @@ class Writer:
             shape,
             texts.columns,
             len(texts.rows),
-            lambda external: _csv(texts.rows, keys if external else None),
+            lambda external: texts.csv(keys if external else None),
             origin,
             insert=insert,
         )
@@ -430,7 +431,7 @@ class Writer:
         Args:
             csv: the rows with these columns; with True, with the key as text at the end, too.
         """
-        if count >= _FIRST and self._may_load(connection, shape):
+        if count >= FIRST and self._may_load(connection, shape):
             return self._load(connection, shape, columns, csv(True), origin)
         Database.execute(connection, statements.stage(columns))
         Database.copy_in(connection, statements.stage_copy(columns), csv(False))
@@ -477,10 +478,10 @@ class Writer:
                 write = write if inserted + updated else None
             if inserted:
                 self._in_order(connection, shape, write)
-            total = _added(total, Written(shape.name, inserted, updated, write=write))
+            total += Written(shape.name, inserted, updated, write=write)
             if done:
-                return _added(total, Written(shape.name, unchanged=all_ - total.inserted - total.updated))
-        raise _Again
+                return total + Written(shape.name, unchanged=all_ - total.inserted - total.updated)
+        raise Again
 
     @staticmethod
     def _in_order(connection: Connection, shape: Shape, write: int) -> list[tuple[Any, ...]]:
@@ -532,43 +533,9 @@ def _transaction_of(info: StepInfo) -> Any:
         return info.joined
 
 
-def _of(table: str, error: BadRowsError) -> BadRowsError:
-    return BadRowsError(f"table {table!r}: {error}", error.rows, error.count)
-
-
 def _keyed(shape: Shape, insert: bool) -> bool:
     if not shape.key and not insert:
         raise ShapeError(
             f"table {shape.name!r} has no key, so that rows can only be inserted; make it with key= to upsert"
         )
     return bool(shape.key)
-
-
-def zone_of(shape: Shape) -> tzinfo | None:
-    """The zone of moments that have none."""
-    return None if shape.timezone is None else ZoneInfo(shape.timezone)
-
-
-def _added(one: Written, other: Written) -> Written:
-    return Written(
-        one.table,
-        one.inserted + other.inserted,
-        one.updated + other.updated,
-        one.unchanged + other.unchanged,
-        one.deleted + other.deleted,
-        one.aside + other.aside,
-        other.write if other.write is not None else one.write,
-    )
-
-
-def _csv(rows: Sequence[tuple[str | None, ...]], keys: Sequence[int] | None) -> Iterator[bytes]:
-    """Rows as CSV for PostgreSQL, in chunks; with the key as text at the end, if there is one and it is asked for."""
-    lines: list[str] = []
-    for at, row in enumerate(rows, 1):
-        values = row if not keys else (*row, ",".join(str(row[key]) for key in keys))
-        lines.append(",".join("" if value is None else '"' + value.replace('"', '""') + '"' for value in values))
-        if not at % 2_000:
-            yield ("\n".join(lines) + "\n").encode()
-            lines = []
-    if lines:
-        yield ("\n".join(lines) + "\n").encode()

@@ -1,18 +1,18 @@
-"""A memory on a database of the test's own."""
+"""A memory on a database of the test's own, and a warehouse for the tests of the gate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
 from dataflows_memory.desk import Memory
 from dataflows_sdk.context import Context
+from dataflows_sdk.testing.databases import TestDatabases
 
 from ..conftest import MakeContext
 from .fakes import FakeEmbedder
-
-MakeMemory = Callable[..., Memory]
+from .gate_ground import Ground, made
 
 
 @pytest.fixture
@@ -33,3 +33,10 @@ def memory(context: Context, embedder: FakeEmbedder) -> Memory:
 @pytest.fixture
 def words_only(context: Context) -> Memory:
     return Memory(context, None)
+
+
+@pytest.fixture(scope="module")
+def ground(dataflows_databases: TestDatabases) -> Iterator[Ground]:
+    """A warehouse with things beside it, for the tests of one file: nobody writes to it."""
+    with made(dataflows_databases) as ground:
+        yield ground

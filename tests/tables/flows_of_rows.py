@@ -9,6 +9,7 @@ import dataflows_sdk as df
 
 def main(ctx: df.Context) -> Any:
     tasks = ctx.warehouse.table("tasks", {"id": int, "n": int, "run": str})
+    things = ctx.warehouse.table("things", [{"id": 1, "parts": [{"k": 1}]}], key="id", children={"parts": "k"})
 
     @df.workflow("rows")
     async def rows(event: Any, step: Any) -> Any:
@@ -30,6 +31,13 @@ def main(ctx: df.Context) -> Any:
         await step.sleep("nap", 0.1)
         parts = await step.gather(*(step.run(f"part {n}", tasks.upsert, {"id": 10 + n, "n": n}) for n in range(3)))
         await step.run("gone", tasks.delete, 3)
+
+        def lists() -> Any:
+            things.upsert_many([{"id": id, "parts": [{"k": k} for k in range(id)]} for id in range(4)])
+            things.upsert(id=3, parts=[{"k": 2}, {"k": 9}])
+            return things.delete(2).children["parts"].deleted
+
+        await step.run("lists", lists)
         return [first, second, third, [row.n for row in parts]]
 
     with ctx._database.connection() as connection:
@@ -43,4 +51,6 @@ def main(ctx: df.Context) -> Any:
         for key in (1, 2, 3, 10, 11, 12)
         for version in tasks.history(key)
     ]
-    return [result, effects[0], [[*each] for each in history]]
+    parts = [(each.things_id, each.k, each._version) for each in ctx.warehouse["things_parts"].find()]
+    ended = [version.operation for key in ((2, 0), (3, 0)) for version in ctx.warehouse.history("things_parts", key)]
+    return [result, effects[0], [[*each] for each in history], parts, ended]
