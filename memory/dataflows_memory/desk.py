@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.conditions import conditions
+from dataflows_memory.documents.chunks import chunk
+from dataflows_memory.documents.document import Document
+from dataflows_memory.documents.reading import read_document
+from dataflows_memory.embedding.choice import Choice, choose_embedder
 from dataflows_memory.items import ORIGINS, Item, New, Recalled
 from dataflows_memory.recall import EXACT, Known, Recaller, Wanted
 from dataflows_memory.store import Store, check_name
+from dataflows_memory.tables import Source, Tables
 from dataflows_memory.words import check_language
 from dataflows_memory.writing import Keeper, Stored, Writer
 from dataflows_sdk.core.durations import Duration, parse_duration
-from dataflows_sdk.errors import ItemNotFoundError, RecallError
+from dataflows_sdk.errors import DocumentError, ItemNotFoundError, RecallError
 from dataflows_sdk.warehouse.table import in_thread
 
 if TYPE_CHECKING:
@@ -32,6 +39,8 @@ _MARK = "dataflows_memory"
 _LONGEST = 10_000_000
 #: after so many new items the planner is told, and the index of what is near is made if there are enough
 _GROWN = 2_000
+#: so many changes of a table are read before an answer
+_AT_RECALL = 1_000
 
 
 class Memory:
@@ -39,21 +48,40 @@ class Memory:
 
     Args:
         context: whose database it is in.
-        embedder: makes texts into vectors; None: everything is found by words alone.
+        embedder: makes texts into vectors: an `Embedder`, ``"local"``, ``"openai:<model>"``, ``"none"`` or None for words
+            alone. ``"auto"``: what the environment variable ``DATAFLOWS_EMBEDDER`` says, or else the local model where
+            it is installed.
     """
 
-    def __init__(self, context: Context, embedder: Embedder | None = None) -> None:
+    def __init__(self, context: Context, embedder: str | Embedder | None = "auto") -> None:
         self._context = context
-        self._embedder = embedder
+        self._setting = os.environ.get("DATAFLOWS_EMBEDDER", "auto") if embedder == "auto" else embedder
         warehouse = context.warehouse
         self._store = Store(context._database, self._transaction, self._has_written)
+        self._tables = Tables(self._store, warehouse)
         self._writer = warehouse._writer
         self._grown = 0
         self._known = Known()
 
     def __repr__(self) -> str:
-        by = "words alone" if self._embedder is None else self._embedder.name
-        return f"<Memory by {by}>"
+        return f"<Memory: {self._choice.reason}>"
+
+    @cached_property
+    def _choice(self) -> Choice:
+        return choose_embedder(self._setting)
+
+    @property
+    def _embedder(self) -> Embedder | None:
+        return self._choice.embedder
+
+    def use(self, embedder: str | Embedder | None) -> None:
+        """Take another embedder from now on, for collections that have none yet or are its own.
+
+        Raises:
+            DefinitionError: there is no such embedder.
+            MissingExtraError: it is not installed.
+        """
+        self._choice = choose_embedder(embedder)
 
     # --- collections -------------------------------------------------------------------------------------
 
@@ -205,6 +233,134 @@ class Memory:
         self._known.forget()
         return len(set(ids))
 
+    # --- documents and tables ----------------------------------------------------------------------------
+
+    def add_document(
+        self,
+        document: Document | str | bytes | os.PathLike[str],
+        *,
+        ref: str | None = None,
+        kind: str | None = None,
+        collection: str = DEFAULT,
+        scope: str = "",
+        meta: Mapping[str, Any] | None = None,
+        since: Instant | None = None,
+        size: int = 1_000,
+        overlap: int = 150,
+    ) -> Stored:
+        """Remember a document in chunks, each with the headings that it stands under and its place in the text.
+
+        The same document again changes nothing; another one with its name takes its place, and only what is new in it
+        is embedded.
+
+        Args:
+            document: a path (``Path("guide.md")``), bytes, a text with its *kind*, or what `read_document` gave.
+            ref: its name; by default that of the file, or its title.
+            kind: ``"text"``, ``"markdown"``, ``"html"`` or ``"pdf"``; by default as it looks.
+            collection, scope: where.
+            meta: properties to filter by; each chunk gets ``title``, and ``page`` where there are pages, besides.
+            since: when it became true; by default now.
+            size: the most letters in a chunk.
+            overlap: letters that a chunk may share with the one before.
+
+        Raises:
+            DocumentError: it cannot be read, or has no text.
+            RecallError: it has no name; something else does not fit.
+        """
+        path = document if isinstance(document, os.PathLike) else None
+        read = document if isinstance(document, Document) else read_document(document, kind)  # type: ignore[arg-type]
+        name = ref or (os.fspath(path) if path is not None else "") or read.title
+        if not name:
+            raise RecallError(
+                "this document has no name by which it is cited and replaced: add_document(…, ref='guide')"
+            )
+        properties = _checked_meta(meta)
+        begin = self._moment(since)
+        items = [
+            New(
+                each.text,
+                "document",
+                check_ref(name),
+                each.position,
+                each.heading,
+                {"title": read.title, **({} if each.page is None else {"page": each.page}), **properties},
+                (each.start, each.end),
+                begin,
+            )
+            for each in chunk(read, size, overlap)
+            if each.text.strip()
+        ]
+        if not items:
+            raise DocumentError(f"document {name!r} has no text that could be found again")
+        return self._put(collection, scope, items, whole={("document", name)}, at=begin)
+
+    def index_table(
+        self,
+        table: str,
+        text: str,
+        *,
+        meta: Sequence[str] = (),
+        collection: str = DEFAULT,
+        scope: str = "",
+    ) -> Stored:
+        """Remember the rows of a table of the warehouse, with every version, and follow its changes from now on.
+
+        A version of a row is true as long as the row was so, and is cited with the run and the step that wrote it.
+        `recall` reads what changed since before it answers; a row whose text is as it was is not embedded again.
+
+        Args:
+            table: its name; it needs a key.
+            text: a row in words: ``"{name}: {notes}"``, with its columns in braces. A row without words is left out.
+            meta: columns to filter by.
+            collection, scope: where. The same table may be in several.
+
+        Raises:
+            RecallError: there is no such column, or no key.
+            TableNotFoundError: there is no such table.
+        """
+        home = self._with_embedder(self._made(collection))
+        source = self._tables.declare(self._store.make_place(home, scope), table, text, list(meta))
+        stored, _ = self._tables.follow(source, Keeper(self._store, home, self._embedder))
+        self._settle(home, stored)
+        return stored
+
+    def drop_index(self, table: str, *, collection: str = DEFAULT, scope: str = "") -> None:
+        """Follow a table no longer, and forget its rows.
+
+        Raises:
+            RecallError: it is not followed.
+        """
+        place = self._places(collection, [scope])[scope]
+        source = self._tables.source(place, table)
+        if source is None:
+            raise RecallError(f"table {table!r} is not followed in scope {scope!r} of collection {collection!r}")
+        self._tables.drop(source)
+        self._known.forget()
+
+    def refresh(self, *, collection: str = DEFAULT, scope: str | Sequence[str] | None = None) -> Stored:
+        """Read what changed in the tables that are followed; `recall` does so for up to 1,000 changes a table."""
+        home = self._with_embedder(self._home(collection))
+        scopes = None if scope is None else [scope] if isinstance(scope, str) else list(scope)
+        total, _ = self._follow(home, list(self._places(collection, scopes).values()), None)
+        return total
+
+    def _follow(self, home: Collection, places: Sequence[int], most: int | None) -> tuple[Stored, list[Source]]:
+        """Read changes of the tables that are followed; those that are not through with."""
+        total, behind = Stored(()), []
+        for source in self._tables.sources(places):
+            stored, through = self._tables.follow(source, Keeper(self._store, home, self._embedder), most)
+            if not through:
+                behind.append(source)
+            self._settle(home, stored)
+            total = Stored(
+                (),
+                total.added + stored.added,
+                total.ended + stored.ended,
+                total.unchanged + stored.unchanged,
+                total.embedded + stored.embedded,
+            )
+        return total, behind
+
     # --- looking -----------------------------------------------------------------------------------------
 
     def get(self, item: int) -> Item:
@@ -298,6 +454,7 @@ class Memory:
             None if recency is None else parse_duration(recency).total_seconds(),
             different,
         )
+        _, behind = self._follow(home, wanted.places, _AT_RECALL) if not self._has_written() else (None, [])
         vector = None
         if home.vectors is not None and self._embedder is not None:
             self._check_same(home)
@@ -317,7 +474,7 @@ class Memory:
             wanted.as_of,
             wanted.known_at,
             among,
-            "" if vector is not None else self._why_words(home),
+            " ".join([*([] if vector is not None else [self._why_words(home)]), *map(_behind, behind)]),
         )
 
     # --- awaited -----------------------------------------------------------------------------------------
@@ -350,14 +507,21 @@ class Memory:
         whole: Iterable[tuple[str, str]] = (),
         at: datetime | None = None,
     ) -> Stored:
-        home = self._store.collection(collection) or self._store.make_collection(collection, "english", 1)
-        home = self._with_embedder(home)
+        home = self._with_embedder(self._made(collection))
         place = self._store.make_place(home, scope)
         origin = self._writer.origin(None)
         writer = Writer(origin.now, origin.run, origin.step)
         stored = Keeper(self._store, home, self._embedder).put(
             place, items, writer, append=append, whole=set(whole), at=at
         )
+        self._settle(home, stored)
+        return stored
+
+    def _made(self, collection: str) -> Collection:
+        return self._store.collection(collection) or self._store.make_collection(collection, "english", 1)
+
+    def _settle(self, home: Collection, stored: Stored) -> None:
+        """Look at sizes again; after many new items tell the planner, and make an index where it pays."""
         if stored.added or stored.ended:
             self._known.forget()
             self._grown += stored.added
@@ -366,7 +530,6 @@ class Memory:
                 self._store.ask("items", "settle_words")
                 if home.vectors is not None:
                     self._store.index_near(home.vectors, EXACT)
-        return stored
 
     def _with_embedder(self, home: Collection) -> Collection:
         if self._embedder is None or home.vectors is not None:
@@ -387,7 +550,7 @@ class Memory:
 
     def _why_words(self, home: Collection) -> str:
         if self._embedder is None:
-            return "found by words alone: this memory has no embedder"
+            return self._choice.reason
         return f"found by words alone: collection {home.name!r} was written without an embedder"
 
     def _home(self, collection: str) -> Collection:
@@ -444,6 +607,10 @@ class Memory:
     def _has_written(self) -> bool:
         joined = self._writer.joined()
         return joined is not None and _MARK in joined.marks
+
+
+def _behind(source: Source) -> str:
+    return f"Not all changes of table {source.name!r} are read yet: refresh() does that, or another process is at it."
 
 
 def check_ref(ref: object) -> str:

@@ -27,6 +27,7 @@ class New:
         span: where the text begins and ends in the document.
         valid_from: since when it is true; None for now.
         valid_to: until when, if that is known.
+        run, step: what wrote it, where that is not who remembers it.
     """
 
     text: str
@@ -38,6 +39,8 @@ class New:
     span: tuple[int, int] | None = None
     valid_from: datetime | None = None
     valid_to: datetime | None = None
+    run: str | None = None
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

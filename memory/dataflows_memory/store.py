@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -68,8 +69,8 @@ class Store:
         joined: Callable[[], bool],
     ) -> None:
         self.database = database
-        #: the connection of the step that is running, or one of its own, for writes
-        self.transaction = transaction
+        self._transaction = transaction
+        self._together: ContextVar[Connection | None] = ContextVar("together", default=None)
         self._joined = joined
         self._ready = False
         self._lock = threading.Lock()
@@ -86,8 +87,33 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection which sees what the step has written that is running here."""
-        with self.transaction() if self._joined() else self.database.connection() as connection:
+        together = self._together.get()
+        if together is not None:
+            yield together
+            return
+        with self._transaction() if self._joined() else self.database.connection() as connection:
             yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """The connection of the step that is running, or one of its own, for writes."""
+        together = self._together.get()
+        if together is not None:
+            with together.transaction():
+                yield together
+            return
+        with self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[Connection]:
+        """Everything in this block, in this thread, is one transaction, which no step has a part in."""
+        with self.database.connection() as connection, connection.transaction():
+            token = self._together.set(connection)
+            try:
+                yield connection
+            finally:
+                self._together.reset(token)
 
     @staticmethod
     def run(

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Collection as Some
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,7 @@ class Keeper:
         self._store = store
         self._collection = collection
         self._embedder = embedder
+        self._warm: dict[bytes, Any] = {}
 
     def put(
         self,
@@ -110,8 +111,9 @@ class Keeper:
         append: bool = False,
         whole: Some[tuple[str, str]] = (),
         at: datetime | None = None,
+        gone: Mapping[tuple[str, str], datetime] | None = None,
     ) -> Stored:
-        """Remember; what is there with the same origin, ref and part and says something else is true until now.
+        """Remember; what is there with the same origin, ref and part and says something else ends when that begins.
 
         Args:
             place: the number of the scope.
@@ -120,13 +122,14 @@ class Keeper:
             append: put them behind the last part of their group.
             whole: groups of which everything is given: parts that are not come to their end.
             at: since when what is changed is true; by default since now.
+            gone: groups that came to their end, and when.
 
         Raises:
             EmbeddingError: there are no vectors for them; nothing was written.
         """
         for _ in range(_RACES):
             try:
-                return self._put(place, items, writer, append, whole, at)
+                return self._put(place, items, writer, append, whole, at, gone or {})
             except _Again:
                 continue
         raise RecallError("others write the very same items all the time; try again")
@@ -139,21 +142,23 @@ class Keeper:
         append: bool,
         whole: Some[tuple[str, str]],
         at: datetime | None,
+        gone: Mapping[tuple[str, str], datetime],
     ) -> Stored:
         with self._store.reading() as connection:
             if append:
                 items, groups = self._behind(connection, place, items)
             else:
-                groups = self._in_force(connection, place, {(new.origin, new.ref) for new in items} | set(whole))
+                groups = self._in_force(connection, place, {(new.origin, new.ref) for new in items} | {*whole, *gone})
             changed, again = self._ready(items, groups, whole)
-            replaced = {one.place for one in changed}
+            since = {one.place: one.new.valid_from or at for one in changed}
             given = {(new.origin, new.ref, new.part) for new in items}
-            over = [
-                known.id
-                for pair, group in groups.items()
-                for part, known in group.items()
-                if (*pair, part) in replaced or (pair in whole and (*pair, part) not in given)
-            ]
+            over: dict[int, datetime | None] = {}
+            for pair, group in groups.items():
+                for part, known in group.items():
+                    if (*pair, part) in since:
+                        over[known.id] = since[*pair, part]
+                    elif pair in gone or (pair in whole and (*pair, part) not in given):
+                        over[known.id] = gone.get(pair, at)
             texts = {one.hash: one.full for one in [*changed, *again]}
             for one in [*changed, *again]:
                 if one.around_hash is not None and one.around is not None:
@@ -194,7 +199,7 @@ class Keeper:
                 _take(groups, rows)
                 last[group] = max(groups[group], default=-1)
             last[group] += 1
-            behind.append(_at(new, last[group]))
+            behind.append(replace(new, part=last[group]))
         return behind, groups
 
     # --- what is derived ---------------------------------------------------------------------------------
@@ -249,14 +254,24 @@ class Keeper:
         one.around_hash = _hash(one.around)
         one.around_words = stems(one.around, self._collection.language)
 
+    def warm(self, items: Iterable[New]) -> int:
+        """Embed what `put` will want, before a transaction is open; how many texts were sent."""
+        texts = {_hash(full): full for full in (_full(new.heading, new.text) for new in items)}
+        with self._store.reading() as connection:
+            found, sent = self._vectors(connection, texts)
+        self._warm = found
+        return sent
+
     def _vectors(self, connection: Connection, texts: Mapping[bytes, str]) -> tuple[dict[bytes, Any], int]:
         """Vectors by the hash of their texts: those that are there, and new ones."""
         vectors = self._collection.vectors
         if vectors is None or self._embedder is None or not texts:
             return {}, 0
-        found = {
+        found = {hash_: self._warm[hash_] for hash_ in texts if hash_ in self._warm}
+        asked = [hash_ for hash_ in texts if hash_ not in found]
+        found |= {
             bytes(hash_): vector
-            for hash_, vector in self._store.run(connection, "items", "vectors_of_texts", [list(texts)], vectors)
+            for hash_, vector in self._store.run(connection, "items", "vectors_of_texts", [asked], vectors)
         }
         missing = {hash_: text for hash_, text in texts.items() if hash_ not in found and text.strip()}
         if missing:
@@ -272,7 +287,7 @@ class Keeper:
         place: int,
         changed: Sequence[_Ready],
         again: Sequence[_Ready],
-        over: Sequence[int],
+        over: Mapping[int, datetime | None],
         vectors: Mapping[bytes, Any],
         writer: Writer,
         at: datetime | None,
@@ -280,12 +295,15 @@ class Keeper:
         run = self._store.run
         now = writer.now or run(connection, "items", "now")[0][0]
         if over:
-            run(connection, "items", "end_items", [list(over), at or now, writer.run, writer.step])
+            ends = [end or now for end in over.values()]
+            run(connection, "items", "end_items", [list(over), ends, writer.run, writer.step])
             for each in self._store.all_vectors(connection):
                 run(connection, "items", "end_vectors", [list(over)], each)
         numbers: dict[tuple[str, str, int], int] = {}
         for lot in _lots(changed):
-            rows = run(connection, "items", "add", [*_columns(place, lot, at), now, writer.run, writer.step])
+            rows = run(
+                connection, "items", "add", [*_columns(place, lot, at), now, writer.run, writer.step, *_wrote(lot)]
+            )
             if len(rows) < len(lot):
                 raise _Again
             numbers.update({(origin, ref, part): id_ for id_, _, origin, ref, part in rows})
@@ -339,10 +357,6 @@ def _take(groups: dict[tuple[str, str], dict[int, _Known]], rows: Iterable[tuple
         )
 
 
-def _at(new: New, part: int) -> New:
-    return New(new.text, new.origin, new.ref, part, new.heading, new.meta, new.span, new.valid_from, new.valid_to)
-
-
 def _columns(place: int, lot: Sequence[_Ready], at: datetime | None) -> list[list[Any]]:
     news = [one.new for one in lot]
     return [
@@ -363,6 +377,10 @@ def _columns(place: int, lot: Sequence[_Ready], at: datetime | None) -> list[lis
         [new.valid_from or at for new in news],
         [new.valid_to for new in news],
     ]
+
+
+def _wrote(lot: Sequence[_Ready]) -> list[list[Any]]:
+    return [[one.new.run for one in lot], [one.new.step for one in lot]]
 
 
 def _postings(ids: Sequence[int | None], lot: Sequence[_Ready]) -> list[list[Any]]:

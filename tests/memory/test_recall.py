@@ -86,7 +86,7 @@ def test_without_an_embedder_it_says_so(words_only: Memory, context: Context) ->
     words_only.remember("the red fence")
     found = words_only.recall("fences")
     assert (len(found), found.mode, found.embedder) == (1, "words", None)
-    assert "no embedder" in str(found)
+    assert "Recall is by words only: no embedder is wanted." in str(found)
     with_embedder = Memory(context, FakeEmbedder())
     assert "was written without an embedder" in with_embedder.recall("fences").note
 

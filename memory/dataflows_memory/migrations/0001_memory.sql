@@ -83,3 +83,15 @@ create index posting_live_idx on dataflows_memory.posting (place, term)
     include (item, tf, around_tf, length, around_length) where live;
 create index posting_item_idx on dataflows_memory.posting (item, term)
     include (tf, around_tf, length, around_length);
+
+-- A table of the warehouse whose rows are items, how they are put into words, and how far its changes were read.
+create table dataflows_memory.source (
+    id       integer     generated always as identity primary key,
+    place    integer     not null references dataflows_memory.place on delete cascade,
+    name     text        not null,
+    template text        not null,
+    meta     text[]      not null,
+    cursor   text,
+    made_at  timestamptz not null default now(),
+    unique (place, name)
+);

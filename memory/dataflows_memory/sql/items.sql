@@ -94,11 +94,14 @@ select a.place, a.origin, a.ref, a.part, a.text, a.heading, a.meta,
        case when a.since is not null then int4range(a.since, a.until) end,
        a.hash, a.around_hash, a.stems, a.length, a.around,
        coalesce(a.valid_from, $17::timestamptz), coalesce(a.valid_to, 'infinity'), $17::timestamptz,
-       coalesce(a.valid_to > $17::timestamptz, true), $18::uuid, $19::text
+       coalesce(a.valid_to > $17::timestamptz, true), 
+       case when a.run is null and a.step is null then $18::uuid else a.run end,
+       case when a.run is null and a.step is null then $19::text else a.step end
 from unnest($1::int[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[]::jsonb[], $8::int[], $9::int[],
-            $10::bytea[], $11::bytea[], $12::text[], $13::int[], $14::int[], $15::timestamptz[], $16::timestamptz[])
+            $10::bytea[], $11::bytea[], $12::text[], $13::int[], $14::int[], $15::timestamptz[], $16::timestamptz[],
+            $20::uuid[], $21::text[])
      with ordinality as a(place, origin, ref, part, text, heading, meta, since, until,
-                          hash, around_hash, stems, length, around, valid_from, valid_to, n)
+                          hash, around_hash, stems, length, around, valid_from, valid_to, run, step, n)
 order by a.n
 on conflict (place, origin, ref, part) where live do nothing
 returning id, place, origin, ref, part;
@@ -138,13 +141,14 @@ where p.collection = $1 and i.live and not exists (select from {vectors} v where
 order by i.id limit $2;
 
 -- name: end_items
--- $1 items $2 true until $3 run $4 step
+-- $1 items $2 true until, each $3 run $4 step
 -- What is not true any more. The words and vectors stay, for whoever asks as of before.
 with ended as (
     update dataflows_memory.item i
-    set valid_to = greatest($2::timestamptz, i.valid_from + interval '1 microsecond'), live = false,
+    set valid_to = greatest(a.at, i.valid_from + interval '1 microsecond'), live = false,
         ended_run = $3::uuid, ended_step = $4::text
-    where i.id = any($1::bigint[]) and i.live
+    from unnest($1::bigint[], $2::timestamptz[]) as a(id, at)
+    where i.id = a.id and i.live
     returning i.id
 )
 update dataflows_memory.posting p set live = false from ended e where p.item = e.id;
@@ -217,3 +221,38 @@ from unnest($1::bigint[], $2::bytea[], $3::int[]) as a(item, hash, length) where
 -- name: drop_postings
 -- $1 items
 delete from dataflows_memory.posting p where p.item = any($1::bigint[]);
+
+-- name: make_source
+-- $1 place $2 name $3 template $4 properties
+insert into dataflows_memory.source (place, name, template, meta) values ($1, $2, $3, $4::text[])
+on conflict (place, name) do nothing;
+
+-- name: sources
+-- $1 places
+select s.id, s.place, s.name, s.template, s.meta, s.cursor from dataflows_memory.source s
+where s.place = any($1::int[]) order by s.name;
+
+-- name: move_source
+-- $1 source $2 cursor
+update dataflows_memory.source set cursor = $2 where id = $1;
+
+-- name: change_source
+-- $1 source $2 template $3 properties: everything is read again
+update dataflows_memory.source set template = $2, meta = $3::text[], cursor = null where id = $1;
+
+-- name: drop_source
+-- $1 source
+delete from dataflows_memory.source where id = $1;
+
+-- name: own_source
+-- $1 source: true where nobody else reads its changes
+select pg_try_advisory_lock(724036, $1::int);
+
+-- name: leave_source
+-- $1 source
+select pg_advisory_unlock(724036, $1::int);
+
+-- name: rows_of
+-- $1 place $2 table: the items of its rows
+select i.id from dataflows_memory.item i
+where i.place = $1 and i.origin = 'row' and starts_with(i.ref, $2::text || '/');
