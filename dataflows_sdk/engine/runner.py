@@ -85,7 +85,7 @@ class Engine:
         services: Services | None = None,
         executors: Executors | None = None,
     ) -> None:
-        self._services = services
+        self._services, self._offered = services, False
         #: where functions of steps may run but here
         self.executors = executors if executors is not None else Executors()
         self.database = database
@@ -330,10 +330,9 @@ class Engine:
             from dataflows_sdk.nodes.services import Services
 
             self._services = Services()
-        if self._services.stored_function is None:
-            self._services.stored_function = self.stored_function
-        if self._services.kv is None:
-            self._services.kv = self.kv
+        if not self._offered:  # other contexts may share it, with databases of their own
+            self._services.offer(self.loop, self.kv, self.stored_function)
+            self._offered = True
         return self._services
 
     def resolve(self, workflow: Any) -> Workflow:
