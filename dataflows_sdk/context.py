@@ -194,7 +194,7 @@ class Context(Starts, Works, Desks, Signals):
             self._catalog = Catalog(CATALOG)
             self._catalog.add_own(JOB)
             self._catalog.add_own(SYNC)
-            self._catalog.take_own(any_declared)
+            self._catalog.take_own(SYNC.name, any_declared)
             self._redactor = redactor if redactor is not None else REDACTOR
             self._types = TYPES
             virtual = getattr(clock, "virtual", False)
