@@ -42,6 +42,7 @@ from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.syncing.work import SYNC
 from dataflows_sdk.telemetry import Telemetry, observing
+from dataflows_sdk.vault.gate import Gate
 from dataflows_sdk.warehouse.sources.registry import any_declared
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Keeper
@@ -197,12 +198,15 @@ class Context(Starts, Works, Desks, Signals):
             self._catalog.take_own(SYNC.name, any_declared)
             self._redactor = redactor if redactor is not None else REDACTOR
             self._types = TYPES
+            self._gate = Gate(self._redactor)
+            values = Values(Codec(self._types), self._redactor)
+            values.finder = self._gate.finder
             virtual = getattr(clock, "virtual", False)
             self._engine = Engine(
                 database,
                 self._catalog,
                 clock if clock is not None else system,
-                Values(Codec(self._types), self._redactor),
+                values,
                 linger=timedelta(0) if virtual or always_replay else linger,
                 concurrency=concurrency,
                 threads=threads,

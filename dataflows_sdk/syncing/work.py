@@ -26,6 +26,7 @@ from dataflows_sdk.errors import (
     BadRowsError,
     DefinitionError,
     NonRetryableError,
+    NotSerializableError,
     ShapeError,
     SyncCursorError,
     SyncDeleteError,
@@ -41,7 +42,7 @@ from dataflows_sdk.warehouse.sources.throttle import asked_to_wait
 #: the name of the workflow
 SYNC_NAME = "dataflows.sync"
 #: what comes back the same at every attempt
-_FINAL = (BadRowsError, ShapeError, DefinitionError)
+_FINAL = (BadRowsError, ShapeError, DefinitionError, NotSerializableError)
 #: how often one page may ask to wait
 _MOST_WAITS = 1_000
 
