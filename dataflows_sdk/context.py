@@ -225,6 +225,7 @@ class Context(Starts, Works, Desks, Signals):
         self._engine.stored_function = weakly(self)
         self._engine.kv = self.kv
         self._engine.records, self._engine.row_waits = offering(self, "_records"), offering(self, "_row_waits")
+        self._engine.connections = offering(self, "connections")
         for secret in services.secrets() if services is not None else ():
             self._redactor.add(secret)
         self._works = work

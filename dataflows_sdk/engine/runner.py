@@ -116,6 +116,8 @@ class Engine:
         #: how nodes write records, and how runs wait for rows; nothing without a warehouse
         self.records: Callable[[], Any] = lambda: None
         self.row_waits: Callable[[], Any] = lambda: None
+        #: the access to other systems that sources of syncs name
+        self.connections: Callable[[], Any] = lambda: None
         #: told which tables of the warehouse a step wrote to, or somebody else
         self.on_rows: Callable[[Iterable[str]], None] = lambda _: None
         #: told when somebody published a workflow, or took one back
