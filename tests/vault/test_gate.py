@@ -40,6 +40,12 @@ def aside(ctx: df.Context, secret: str) -> Any:
     )
 
 
+def orders(ctx: df.Context) -> Any:
+    return ctx.warehouse.table(
+        "orders", [{"id": 1, "lines": [{"sku": "a", "note": "-"}]}], key="id", children={"lines": "sku"}
+    )
+
+
 PLACES: dict[str, Callable[[df.Context, str], Any]] = {
     "a value by key": lambda ctx, secret: ctx.kv.set("a", {"deep": [f"Bearer {secret}"]}),
     "a key": lambda ctx, secret: ctx.kv.set(f"seen {secret}", 1),
@@ -59,6 +65,10 @@ PLACES: dict[str, Callable[[df.Context, str], Any]] = {
         pa.table({"id": list(range(6_000)), "note": ["-"] * 5_999 + [f'"{secret}"']})
     ),
     "a row that is set aside": aside,
+    "an object in a list": lambda ctx, secret: orders(ctx).upsert(id=1, lines=[{"sku": "a", "note": secret}]),
+    "an object in a list of some rows": lambda ctx, secret: orders(ctx).upsert_many(
+        [{"id": 1, "lines": []}, {"id": 2, "lines": [{"sku": "a", "note": f"x{secret}"}]}]
+    ),
 }  # fmt: skip
 
 
@@ -77,7 +87,7 @@ def test_it_is_refused_everywhere(ctx: df.Context, database_url: str) -> None:
         PLACES["one of some rows"](ctx, secret)
     assert ctx.kv.keys() == []
     assert ctx.messages.stream("all").info().messages == 0
-    assert table(ctx).find() == []
+    assert [each.find() for each in (table(ctx), orders(ctx))] == [[], []]
     assert ctx.warehouse.aside("strict") == []
     text = everything_stored(database_url)
     assert not any(form in text for form in ("PLANTED", base64.b64encode(secret.encode()).decode()))
