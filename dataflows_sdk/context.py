@@ -42,6 +42,7 @@ from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.syncing.work import SYNC
 from dataflows_sdk.telemetry import Telemetry, observing
+from dataflows_sdk.vault.gate import Gate
 from dataflows_sdk.warehouse.sources.registry import any_declared
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Keeper
@@ -194,15 +195,18 @@ class Context(Starts, Works, Desks, Signals):
             self._catalog = Catalog(CATALOG)
             self._catalog.add_own(JOB)
             self._catalog.add_own(SYNC)
-            self._catalog.take_own(any_declared)
+            self._catalog.take_own(SYNC.name, any_declared)
             self._redactor = redactor if redactor is not None else REDACTOR
             self._types = TYPES
+            self._gate = Gate(self._redactor)
+            values = Values(Codec(self._types), self._redactor)
+            values.finder = self._gate.finder
             virtual = getattr(clock, "virtual", False)
             self._engine = Engine(
                 database,
                 self._catalog,
                 clock if clock is not None else system,
-                Values(Codec(self._types), self._redactor),
+                values,
                 linger=timedelta(0) if virtual or always_replay else linger,
                 concurrency=concurrency,
                 threads=threads,
@@ -221,6 +225,7 @@ class Context(Starts, Works, Desks, Signals):
         self._engine.stored_function = weakly(self)
         self._engine.kv = self.kv
         self._engine.records, self._engine.row_waits = offering(self, "_records"), offering(self, "_row_waits")
+        self._engine.connections = offering(self, "connections")
         for secret in services.secrets() if services is not None else ():
             self._redactor.add(secret)
         self._works = work

@@ -165,9 +165,8 @@ class Desks:
         """Encrypts what is secret, and replaces keys."""
         from dataflows_sdk.vault.desk import Vault
 
-        vault = Vault(self._whole._database, self._directory, self._whole._redactor)
-        self._engine.values.keep_out = vault.keep_out
-        return vault
+        whole = self._whole
+        return Vault(whole._database, self._directory, whole._redactor, whole._gate.passed)
 
     @property
     def _directory(self) -> Path | None:
@@ -252,6 +251,7 @@ class Desks:
         )
         made._scheduled = self._whole._refresher.kick
         made._writer.wrote = lambda table: engine.on_rows((table,))
+        made._writer.finder = engine.values.finder
         return made
 
     @cached_property

@@ -43,12 +43,13 @@ class KeyValues:
 
         Raises:
             DefinitionError: the key or the *ttl* makes no sense.
-            NotSerializableError: the value cannot be kept.
+            NotSerializableError: the value cannot be kept, or a declared secret stands in it or in the key.
         """
         name, life = _key(key), None if ttl is None else _life(ttl)
         encoded = Codec(self._whole()._types, inline_limit=_LARGEST).encode(value, f"value of {name!r}")
         if encoded.blobs:
             raise NotSerializableError(f"value of {name!r}: up to {_LARGEST // 1024} KiB and no tables are kept by key")
+        self._whole()._engine.values.keep_out(encoded, "value of a key of ctx.kv", name)
         now = self._now()
         self._read("set", name, encoded.text, None if life is None else now + life, now)
 

@@ -56,6 +56,8 @@ class Starts:
             rows = self._read("look", "latest_version", (workflow,))
             if rows:
                 return Elsewhere(workflow, rows[0][0])
+        if isinstance(workflow, Elsewhere):
+            return workflow  # who knows it takes on its runs, and fails them for want of code
         definition = self._engine.resolve(workflow)
         if self._catalog.get(definition.name) is not definition:
             self._catalog.add(definition)

@@ -179,6 +179,26 @@ def ctx(make_ctx: MakeContext) -> Context:
     return make_ctx()
 
 
+def everything_stored(database_url: str) -> str:
+    """Every table and view of every schema of ours, and every blob, as text."""
+    import psycopg
+    from psycopg import sql as composed
+
+    parts: list[str] = []
+    with psycopg.connect(database_url) as connection:
+        names = connection.execute(
+            "select table_schema, table_name from information_schema.tables where table_schema in "
+            "('dataflows', 'warehouse', 'warehouse_past')"
+        ).fetchall()
+        for schema, name in names:
+            query = composed.SQL("select t::text from {} t").format(composed.Identifier(schema, name))
+            parts += [row[0] for row in connection.execute(query).fetchall()]
+        parts += [
+            bytes(row[0]).decode("utf-8", "replace") for row in connection.execute("select data from dataflows.blob")
+        ]
+    return "\n".join(parts)
+
+
 # --- kills ------------------------------------------------------------------------------------------------
 
 #: at how many fault points a sweep kills, or "all" of them (an hour)

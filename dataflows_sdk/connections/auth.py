@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 
-from dataflows_sdk.connections.schemes import put
+from dataflows_sdk.connections.schemes import auth_type_of, put
 from dataflows_sdk.errors import ConnectionAuthError, MissingScopeError
 
 if TYPE_CHECKING:
@@ -53,10 +53,42 @@ class ConnectionAuth(httpx.Auth):
             self._prepare(request, await _await(self._desk, self._connection, access))
             yield request
 
-    def _prepare(self, request: httpx.Request, access: Access) -> None:
-        missing = [scope for scope in self._scopes if scope not in access.scopes]
-        if missing:
+    def hidden(self) -> str | None:
+        """The parameter of a query that the secret is put into; None where it goes elsewhere.
+
+        Raises:
+            ConnectionNotFoundError, ConnectionAuthError: there is no such connection, or it gives no access.
+        """
+        schema = self._desk._refresher.read(self._connection).schema
+        return str(schema["name"]) if schema.get("type") == "apiKey" and schema.get("in") == "query" else None
+
+    def credentials(self) -> tuple[str | None, str]:
+        """User name, if the connection has one, and password, for what is no HTTP; blocking.
+
+        Raises:
+            ConnectionAuthError: its client has a *base_url*, and so its secret is for that server only.
+            MissingScopeError: it lacks the scopes that are asked for.
+        """
+        access = _wait(self._desk._access(self._connection))
+        self._check_scopes(access)
+        if access.base_url is not None:
+            raise ConnectionAuthError(
+                f"connection {access.connection} of {access.client!r} is for {access.base_url}: the secret was not "
+                "sent to a database. Make a service client for the database, without base_url",
+                str(access.connection),
+            )
+        assert access.secret is not None
+        if auth_type_of(access.schema) == "basic":
+            username, _, password = access.secret.reveal().partition(":")
+            return username, password
+        return None, access.secret.reveal()
+
+    def _check_scopes(self, access: Access) -> None:
+        if missing := [scope for scope in self._scopes if scope not in access.scopes]:
             raise missing_scopes(access, missing)
+
+    def _prepare(self, request: httpx.Request, access: Access) -> None:
+        self._check_scopes(access)
         self._check_target(request.url, access)
         assert access.secret is not None
         put(request, access.schema, access.secret.reveal())

@@ -218,6 +218,52 @@ class Connections:
             )
         return self._made(rows[0])
 
+    def of(
+        self, client: str | ServiceClient, *, user_id: str | None = None, account_id: str | None = None
+    ) -> Connection:
+        """The connection to a client, where there is one.
+
+        Args:
+            client: a service client, or its name.
+            user_id, account_id: whose it is, where there are several.
+
+        Returns:
+            the active one; where none is active, the newest, which says why it gives no access when it is used.
+
+        Raises:
+            ServiceClientNotFoundError: there is no such client.
+            ConnectionNotFoundError: it has no connection, or none of that user and account.
+            DefinitionError: it has several, and nothing says which.
+        """
+        found = self._client(client)
+        owner = {"user_id": user_id, "account_id": account_id}
+        whose = " ".join(f"of {word[:-3]} {value!r}" for word, value in owner.items() if value is not None)
+        active = self.list(found, status="active", limit=2, **owner)
+        if len(active) > 1:
+            raise DefinitionError(
+                f"{found.name!r} has several active connections{whose and ' ' + whose}; say which, by user_id or "
+                f"account_id, or by its id: {', '.join(map(repr, active))}, …"
+            )
+        some = active or self.list(found, limit=1, **owner)
+        if not some:
+            raise ConnectionNotFoundError(
+                f"there is no connection{whose and ' ' + whose} to {found.name!r}; "
+                f"ctx.connections.create({found.name!r}, …) makes one"
+            )
+        return some[0]
+
+    def named(self, named: Mapping[str, Any]) -> ConnectionAuth:
+        """Access by what the source of a sync says of its connection: ``id``, or ``client`` with ``user_id`` and
+        ``account_id``; ``scopes`` and ``hosts`` as for `auth`.
+
+        Raises:
+            ServiceClientNotFoundError, ConnectionNotFoundError, DefinitionError: see `of`.
+        """
+        chosen = named.get("id") or self.of(
+            named["client"], user_id=named.get("user_id"), account_id=named.get("account_id")
+        )
+        return self.auth(chosen, scopes=named.get("scopes", ()), hosts=named.get("hosts", ()))
+
     def list(
         self,
         client: str | ServiceClient | None = None,
@@ -443,8 +489,14 @@ def _secrets(
     )
 
 
+#: the address of every request is logged, and the headers of its answer where somebody debugs; filters of a logger do
+#: not see what its children log
+_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
+
+
 def _mask_requests() -> None:
-    """The address of every request is logged by httpx, and an API key may stand in it."""
-    logger = logging.getLogger("httpx")
-    if not any(isinstance(each, RedactingFilter) for each in logger.filters):
-        logger.addFilter(RedactingFilter())
+    """An API key may stand in an address, and a provider may repeat a token in a header."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, RedactingFilter) for each in logger.filters):
+            logger.addFilter(RedactingFilter())

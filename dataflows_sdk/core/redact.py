@@ -15,6 +15,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -93,12 +94,16 @@ class Redactor:
         self._added: dict[str, tuple[str, ...]] = {}
         #: of those, the ones to forget when they become too many, the oldest first
         self._passing: dict[str, None] = {}
+        #: those that must not be stored in the clear either, the oldest first
+        self._kept_out: dict[str, None] = {}
+        #: how many of these were declared, and how many taken back; whoever looks for them sees by it what is new
+        self.marks = (0, 0)
         # made anew by the first text after a change, so that declaring many secrets in a row stays cheap
         self._current: tuple[tuple[str, ...], frozenset[str]] | None = None
         for secret in secrets:
             self.add(secret)
 
-    def add(self, value: str, *, passing: bool = False) -> None:
+    def add(self, value: str, *, passing: bool = False, masked_only: bool = False) -> None:
         """Declare a secret: it is masked from now on, also URL-quoted, in base64, and escaped as repr and
         JSON do.
 
@@ -109,6 +114,8 @@ class Redactor:
             value: the secret.
             passing: it may be forgotten once 1,000 others were declared so after it. That is how a `Secret`
                 declares itself: a worker that makes one per event must not grow for ever.
+            masked_only: it may be data all the same. Any other secret of 12 characters or more is refused where it
+                would be stored: in payloads and results, by key, in messages, in rows.
 
         Raises:
             TypeError: the value is not a str.
@@ -122,6 +129,9 @@ class Redactor:
             if not known:
                 self._added[value] = _forms(value) if len(value) >= _MIN_LITERAL else ()
                 self._current = None
+            if not masked_only and value not in self._kept_out:
+                self._kept_out[value] = None
+                self.marks = (self.marks[0] + 1, self.marks[1])
             if not passing:
                 self._passing.pop(value, None)
             elif not known or value in self._passing:
@@ -130,6 +140,7 @@ class Redactor:
                 if len(self._passing) > _MAX_PASSING:
                     oldest = next(iter(self._passing))
                     del self._passing[oldest], self._added[oldest]
+                    self._kept_out.pop(oldest, None)
                     self._current = None
 
     def discard(self, value: str) -> None:
@@ -138,6 +149,14 @@ class Redactor:
             self._passing.pop(value, None)
             if self._added.pop(value, None) is not None:
                 self._current = None
+            if value in self._kept_out:
+                del self._kept_out[value]
+                self.marks = (self.marks[0], self.marks[1] + 1)
+
+    def kept_out(self, newest: int) -> list[str]:
+        """So many of the secrets that must not be stored, the newest ones, the oldest of them first."""
+        with self._lock:
+            return list(islice(reversed(self._kept_out), newest))[::-1]
 
     def _known(self) -> tuple[tuple[str, ...], frozenset[str]]:
         """The literals to look for, and the values that are masked only as whole texts."""

@@ -28,8 +28,8 @@ class Catalog:
         self._gone: dict[str, Workflow] = {}
         self._listeners: list[Callable[[], None]] = []
         self._own: dict[str, Workflow] = {}
-        #: whether runs of the library's own workflows are taken on where no other workflow is known
-        self._own_anyway: Callable[[], bool] = lambda: False
+        #: of these, the ones whose runs are taken on where no other workflow is known, and as long as what is so
+        self._own_anyway: dict[str, Callable[[], bool]] = {}
         self._added = 0
 
     @property
@@ -65,12 +65,12 @@ class Catalog:
         """A workflow of the library itself: who takes on any runs takes on those of it, and nobody sees it."""
         self._own[workflow.name] = workflow
 
-    def take_own(self, anyway: Callable[[], bool] = lambda: True) -> None:
-        """Take on runs of the library's own workflows although no other workflow is known here, if *anyway* says so.
+    def take_own(self, name: str, anyway: Callable[[], bool] = lambda: True) -> None:
+        """Take on runs of a workflow of the library's own although no other one is known here, if *anyway* says so.
 
         A process that started one has to: a run that waits is woken up by whoever takes it on.
         """
-        self._own_anyway = anyway
+        self._own_anyway[name] = anyway
         with self._lock:
             self._added += 1
             listeners = list(self._listeners)
@@ -127,7 +127,9 @@ class Catalog:
         with self._lock:
             names = set(self._current)
         names |= self._parent.names() if self._parent is not None else set()
-        return names | set(self._own) if names or self._own_anyway() else names
+        if names:
+            return names | set(self._own)
+        return {name for name, anyway in list(self._own_anyway.items()) if anyway()}
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call *listener* when a workflow is added here or in the parent."""

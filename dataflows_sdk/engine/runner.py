@@ -85,7 +85,7 @@ class Engine:
         services: Services | None = None,
         executors: Executors | None = None,
     ) -> None:
-        self._services = services
+        self._services, self._offered = services, False
         #: where functions of steps may run but here
         self.executors = executors if executors is not None else Executors()
         self.database = database
@@ -116,6 +116,8 @@ class Engine:
         #: how nodes write records, and how runs wait for rows; nothing without a warehouse
         self.records: Callable[[], Any] = lambda: None
         self.row_waits: Callable[[], Any] = lambda: None
+        #: the access to other systems that sources of syncs name
+        self.connections: Callable[[], Any] = lambda: None
         #: told which tables of the warehouse a step wrote to, or somebody else
         self.on_rows: Callable[[Iterable[str]], None] = lambda _: None
         #: told when somebody published a workflow, or took one back
@@ -330,10 +332,9 @@ class Engine:
             from dataflows_sdk.nodes.services import Services
 
             self._services = Services()
-        if self._services.stored_function is None:
-            self._services.stored_function = self.stored_function
-        if self._services.kv is None:
-            self._services.kv = self.kv
+        if not self._offered:  # other contexts may share it, with databases of their own
+            self._services.offer(self.loop, self.kv, self.stored_function)
+            self._offered = True
         return self._services
 
     def resolve(self, workflow: Any) -> Workflow:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.codec import Codec, Encoded, blob_refs
 from dataflows_sdk.core.codec_read import Reader
+from dataflows_sdk.core.kept_out import check_kept_out
 from dataflows_sdk.core.payload import Payload
 from dataflows_sdk.core.recorded import data_to_error, error_to_data
 
 if TYPE_CHECKING:
+    from dataflows_sdk.core.kept_out import Finder
     from dataflows_sdk.core.redact import Redactor
     from dataflows_sdk.engine.faces import Face
 
@@ -26,14 +28,14 @@ _LONGEST_SECRET = 4_096
 class Values:
     """The codec with what the engine needs around it."""
 
-    __slots__ = ("_scopes", "codec", "keep_out", "redactor")
+    __slots__ = ("_scopes", "codec", "finder", "redactor")
 
     def __init__(self, codec: Codec, redactor: Redactor) -> None:
         self.codec = codec
         self.redactor = redactor
         self._scopes: set[Any] = set()
-        #: called with what is about to be stored; raises NotSerializableError for what must not be
-        self.keep_out: Callable[[Encoded, str], None] | None = None
+        #: finds secrets in what is about to be stored
+        self.finder: Finder | None = None
 
     def see(self, fn: Callable[..., Any]) -> None:
         """Classes that the code of *fn* can see may be named by payloads."""
@@ -47,9 +49,12 @@ class Values:
     def encode(self, value: Any, where: str) -> Encoded:
         """JSON text and blobs; NotSerializableError names the place in the value."""
         encoded = self.codec.encode(value, where)
-        if self.keep_out is not None:
-            self.keep_out(encoded, where)
+        self.keep_out(encoded, where)
         return encoded
+
+    def keep_out(self, encoded: Encoded, where: str, *names: str | None) -> None:
+        """Raises NotSerializableError for a value, or for names beside it, in which a declared secret stands."""
+        check_kept_out(self.finder, encoded, where, *names)
 
     def view(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Encoded:
         """Arguments of a call as they are shown: never fails, secrets masked."""

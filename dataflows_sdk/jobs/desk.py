@@ -308,6 +308,8 @@ class Jobs:
                 return Job(context, made._id)
             context.start(definition, event, id=run, connection=connection, **options)
             context._database.run(connection, "jobs", "adopt", (run, job, "end 1"))
+        # workers may serve other queues only, and this process may know no workflow: who tells the callback then?
+        context._catalog.take_own(JOB_NAME)
         return Job(context, job)
 
     def get(self, job: str | UUID) -> Job:

@@ -85,7 +85,8 @@ class Messages:
 
         Raises:
             DefinitionError: the subject is none.
-            NotSerializableError: the payload cannot be stored, or has more than 1 MiB.
+            NotSerializableError: the payload cannot be stored, has more than 1 MiB, or a declared secret stands in
+                it, in the subject or in the key.
         """
         return self._publish([(subject, payload, key)])[0]
 
@@ -104,8 +105,8 @@ class Messages:
 
     def _publish(self, given: Sequence[tuple[str, Any, str | None]]) -> list[Receipt]:
         subjects = [self._subject(check_subject(subject)) for subject, _, _ in given]
-        texts = [self._text(payload, subject) for subject, payload, _ in given]
         keys = [check_key(key) for *_, key in given]
+        texts = [self._text(payload, subject, key) for subject, payload, key in given]
         database, now = self._database, self._now()
         found: list[dict[str, int]] = [{} for _ in given]
         first = {key: number for number, key in reversed([*enumerate(keys)]) if key is not None}
@@ -142,13 +143,14 @@ class Messages:
         self._database.run(connection, "streams", "put_large", (identifier, text))
         return json.dumps({"s": subject, "l": str(identifier)}, ensure_ascii=False)
 
-    def _text(self, payload: Any, subject: str) -> str:
+    def _text(self, payload: Any, subject: str, key: str | None) -> str:
         encoded = self._codec.encode(payload, f"payload of message {subject!r}")
         if encoded.blobs:
             raise NotSerializableError(
                 f"payload of message {subject!r}: messages hold up to {_LARGEST // 1024} KiB and no tables; put what "
                 "is larger somewhere else and tell where"
             )
+        self._context._engine.values.keep_out(encoded, "payload of a message", subject, key)
         return encoded.text
 
     # --- listening ---------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from urllib.parse import quote
 from uuid import UUID
 
@@ -188,8 +188,21 @@ class ActionHttp(Config):
         return any(status == each or f"{status // 100}xx" == each for each in wanted)
 
 
-async def call_http(config: ActionHttp, call: Call) -> dict[str, Any]:
+class Authority(Protocol):
+    """What puts a secret into a request and, where it is refused, another one."""
+
+    def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """See httpx.Auth."""
+        ...
+
+
+async def call_http(config: ActionHttp, call: Call, authority: Authority | None = None) -> dict[str, Any]:
     """Send the request and read its answer.
+
+    Args:
+        config: the request.
+        call: on whose behalf.
+        authority: what puts a secret into it, for the host that is called and no other.
 
     Returns:
         ``{"status": 200, "headers": {"content-type": …}, "body": …}``; names of headers in lower case. The body is
@@ -210,7 +223,7 @@ async def call_http(config: ActionHttp, call: Call) -> dict[str, Any]:
     client = egress.shared_client(verify=config.verify)
     request = _request(client, config, call)
     try:
-        async with aclosing(await _send(client, request, config, what)) as response:
+        async with aclosing(await _send(client, request, config, what, authority)) as response:
             return await _answer(response, config, what)
     except EgressDeniedError as error:
         if not is_final(error.__cause__):
@@ -316,17 +329,36 @@ def _auth_headers(config: ActionHttp) -> dict[str, str]:
 # --- sending and the answer -------------------------------------------------------------------------------
 
 
-async def _send(client: httpx.AsyncClient, request: httpx.Request, config: ActionHttp, what: str) -> httpx.Response:
+async def _send(
+    client: httpx.AsyncClient, request: httpx.Request, config: ActionHttp, what: str, authority: Authority | None
+) -> httpx.Response:
     for _ in range(_MAX_REDIRECTS + 1):
-        response = await client.send(request, stream=True, follow_redirects=False)
+        response = await _send_known(client, request, authority)
         following = response.next_request
         if following is None or not config.follow_redirects:
             return response
         await response.aclose()
         if _origin(following) != _origin(request):
             _leave_secrets(following, config)
+            authority = None
         request = following
     raise NonRetryableError(f"{what}: redirected more than {_MAX_REDIRECTS} times, at last to {shown_url(request.url)}")
+
+
+async def _send_known(client: httpx.AsyncClient, request: httpx.Request, authority: Authority | None) -> httpx.Response:
+    if authority is None:
+        return await client.send(request, stream=True, follow_redirects=False)
+    async with aclosing(authority.async_auth_flow(request)) as flow:
+        response = await client.send(await anext(flow), stream=True, follow_redirects=False)
+        try:
+            again = await flow.asend(response)
+        except StopAsyncIteration:
+            return response
+        except BaseException:
+            await response.aclose()
+            raise
+        await response.aclose()
+        return await client.send(again, stream=True, follow_redirects=False)
 
 
 def _origin(request: httpx.Request) -> tuple[str, str, int | None]:

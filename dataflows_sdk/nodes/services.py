@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from dataflows_sdk.nodes.mail import MailSettings
     from dataflows_sdk.nodes.snippets import SnippetRunner
 
+    FindFunction = Callable[[str], Awaitable[FunctionVersion | None]]
+
+_NOTHING: tuple[None, None] = (None, None)
+
 
 class Services:
     """What nodes reach beyond their run; contexts may share one. What is not used is not made.
@@ -41,8 +45,8 @@ class Services:
         mail_templates: mails by name: subject, body, html.
         notifications: who listens in this process.
         records, actions: how records are written and connected services called; None without these parts.
-        kv: small values by key, for functions; None without a database.
-        stored_function: finds a function that was deployed into the database.
+        kv: small values by key, for functions: those of the context whose node asks; None without a database.
+        stored_function: finds a function that was deployed into the database, likewise.
     """
 
     def __init__(
@@ -63,8 +67,9 @@ class Services:
         self._runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, SnippetRunner] = weakref.WeakKeyDictionary()
         self.records: Callable[..., Awaitable[Any]] | None = None
         self.actions: Callable[..., Awaitable[Any]] | None = None
-        self.kv: KeyValues | None = None
-        self.stored_function: Callable[[str], Awaitable[FunctionVersion | None]] | None = None
+        #: what belongs to one context alone, by the loop of its engine
+        self._own: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[KeyValues | None, FindFunction | None]]
+        self._own = weakref.WeakKeyDictionary()
 
     def secrets(self) -> list[str]:
         """Values of `env` whose names say that they are secrets: they are masked wherever something is shown."""
@@ -99,8 +104,25 @@ class Services:
             runner = self._runners[loop] = SnippetRunner()
         return runner
 
+    def offer(
+        self, loop: asyncio.AbstractEventLoop, kv: KeyValues | None, stored_function: FindFunction | None
+    ) -> None:
+        """What nodes on that loop are to reach of the database of their context."""
+        self._own[loop] = (kv, stored_function)
+
+    @property
+    def kv(self) -> KeyValues | None:
+        """Small values by key."""
+        return self._own.get(asyncio.get_running_loop(), _NOTHING)[0]
+
+    @property
+    def stored_function(self) -> FindFunction | None:
+        """Finds a function that was deployed."""
+        return self._own.get(asyncio.get_running_loop(), _NOTHING)[1]
+
     async def aclose(self) -> None:
         """End what was started on this loop; other contexts may share the rest."""
+        self._own.pop(asyncio.get_running_loop(), None)
         runner = self._runners.pop(asyncio.get_running_loop(), None)
         if runner is not None:
             await runner.close()

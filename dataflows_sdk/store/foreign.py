@@ -15,7 +15,13 @@ __all__ = ["read_rows"]
 
 
 def read_rows(
-    url: str, query: str, order: Sequence[str], after: Sequence[Any] | None, since: Any, size: int
+    url: str,
+    query: str,
+    order: Sequence[str],
+    after: Sequence[Any] | None,
+    since: Any,
+    size: int,
+    known: tuple[str | None, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of a query in the order of some columns, beginning behind a place.
 
@@ -26,6 +32,7 @@ def read_rows(
         after: their values in the last row that is known; None for the beginning.
         since: the first column has at least this value; None for all.
         size: how many rows.
+        known: user and password, in place of those of the URL; without a user, that of the URL.
 
     Raises:
         StoreUnavailableError: nobody answers.
@@ -45,8 +52,14 @@ def read_rows(
     statement = sql.SQL("select * from ({}\n) q where {} order by {} limit {}").format(
         text, sql.SQL(" and ").join(conditions), columns, sql.Literal(size)
     )
+    user, password = known if known is not None else (None, None)
+    given: dict[str, Any] = {
+        name: value for name, value in (("user", user), ("password", password)) if value is not None
+    }
     try:
-        connection = psycopg.connect(url, connect_timeout=10, application_name="dataflows sync", row_factory=dict_row)
+        connection = psycopg.connect(
+            url, connect_timeout=10, application_name="dataflows sync", row_factory=dict_row, **given
+        )
     except psycopg.Error as error:
         raise StoreUnavailableError(
             f"the source's PostgreSQL does not answer: {' '.join(str(error).split())}"

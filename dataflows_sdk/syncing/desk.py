@@ -168,7 +168,7 @@ class Syncs:
             "restart": bool(restart),
             "chained": False,
         }
-        self._context._catalog.take_own()
+        self._context._catalog.take_own(SYNC_NAME)
         run = self._context.start(SYNC, spec, key=sync, singleton=True)
         return SyncRun(self._context, run._id, run._outcome)
 

@@ -52,6 +52,7 @@ class Tables:
             now=clock.now if getattr(clock, "virtual", False) else lambda: None,
             on_loop=engine.on_loop,
         )
+        self._warehouse._writer.finder = engine.values.finder
         self._sync, self._bad = sync, bad
 
     def transaction(self) -> AbstractContextManager[Any]:

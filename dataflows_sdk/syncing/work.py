@@ -24,8 +24,11 @@ from dataflows_sdk.engine.placement import Placement
 from dataflows_sdk.engine.state import TERMINAL
 from dataflows_sdk.errors import (
     BadRowsError,
+    ConnectionNotFoundError,
     DefinitionError,
     NonRetryableError,
+    NotSerializableError,
+    ServiceClientNotFoundError,
     ShapeError,
     SyncCursorError,
     SyncDeleteError,
@@ -41,7 +44,10 @@ from dataflows_sdk.warehouse.sources.throttle import asked_to_wait
 #: the name of the workflow
 SYNC_NAME = "dataflows.sync"
 #: what comes back the same at every attempt
-_FINAL = (BadRowsError, ShapeError, DefinitionError)
+_FINAL = (
+    BadRowsError, ShapeError, DefinitionError, NotSerializableError, ServiceClientNotFoundError,
+    ConnectionNotFoundError,
+)  # fmt: skip
 #: how often one page may ask to wait
 _MOST_WAITS = 1_000
 
@@ -168,7 +174,7 @@ class _Work:
         """Fetch a page and store it, with where the next one begins; or say until when the other side wants to wait."""
         engine, now = self._engine, self._engine.clock.now()
         info = current_step_info()
-        reach = Reach(engine.services, engine.loop, now, info.run_id, info.attempt)
+        reach = Reach(engine.services, engine.loop, now, info.run_id, info.attempt, connections=engine.connections())
         try:
             fetched = self._bound_source().fetch(positions.read(position), reach)
         except Exception as error:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.redact import REDACTOR, Secret
-from dataflows_sdk.errors import DecryptionError, EncryptionKeyError, NotSerializableError
+from dataflows_sdk.errors import DecryptionError, EncryptionKeyError
 from dataflows_sdk.keyfiles import new_key
 from dataflows_sdk.vault.envelope import Place, key_id_of
 from dataflows_sdk.vault.guard import Guard
 from dataflows_sdk.vault.keys import VARIABLE, Keys, KeySource, find_source
 
 if TYPE_CHECKING:
-    from dataflows_sdk.core.codec import Encoded
     from dataflows_sdk.core.redact import Redactor
     from dataflows_sdk.store.database import Database
 
@@ -83,16 +82,19 @@ class Vault:
         database: where they are.
         directory: of the embedded database, where there is one.
         redactor: is told every secret that passes here.
+        guard: so is this, which keeps them out of what is stored.
     """
 
-    def __init__(self, database: Database, directory: Path | None, redactor: Redactor) -> None:
+    def __init__(
+        self, database: Database, directory: Path | None, redactor: Redactor, guard: Guard | None = None
+    ) -> None:
         self._database = database
         self._directory = directory
         self._redactor = redactor
         self._lock = threading.RLock()
         self._source: KeySource | None = None
         self._keys: Keys | None = None
-        self._guard = Guard()
+        self._guard = guard if guard is not None else Guard()
 
     # --- keys --------------------------------------------------------------------------------------------
 
@@ -122,22 +124,10 @@ class Vault:
             )
 
     def mask(self, secret: str) -> None:
-        """From now on the secret is masked wherever people read, and kept out of the journal."""
+        """From now on the secret is masked wherever people read, and kept out of what is stored."""
         for redactor in {self._redactor, REDACTOR}:
-            redactor.add(secret)
+            redactor.add(secret, masked_only=True)  # the guard of this database knows it as well
         self._guard.add(secret)
-
-    def keep_out(self, encoded: Encoded, where: str) -> None:
-        """Refuse a result or a payload in which a secret stands that passed here: the journal keeps it for long.
-
-        Raises:
-            NotSerializableError: there is one in it.
-        """
-        if self._guard.finds(encoded.text.encode()) or any(self._guard.finds(blob.data) for blob in encoded.blobs):
-            raise NotSerializableError(
-                f"the {where} cannot be stored: a token, password or key of ctx.connections stands in it; return what "
-                "is needed of it, without the secret"
-            )
 
     def _stored(self) -> dict[str, int]:
         return {key or "unknown": count for key, count in self._database.read("vault", "key_ids")}
@@ -184,7 +174,7 @@ class Vault:
         """A secret that was replaced: it stays masked until a thousand others came after it."""
         for redactor in {self._redactor, REDACTOR}:
             redactor.discard(secret.reveal())
-            redactor.add(secret.reveal(), passing=True)
+            redactor.add(secret.reveal(), passing=True, masked_only=True)
 
     def _open(self, envelope: bytes, place: Place) -> str:
         wanted = key_id_of(envelope)

@@ -18,6 +18,8 @@ _MOST = 1_000
 #: searches one by one cost less than a new automaton
 _NEWEST = 64
 _MEMORY = 64 << 20
+#: so many searches through so much cost more than an automaton
+_FEW, _LARGE = 8, 1_000_000
 
 
 class Guard:
@@ -37,13 +39,23 @@ class Guard:
         with self._lock:
             self._newest = {**self._newest, secret: _forms(secret)}
             if len(self._newest) > _NEWEST:
-                every = {**self._known, **self._newest}
-                self._known = dict(list(every.items())[-_MOST:])
-                self._automaton = _automaton(self._known)
-                self._newest = {}
+                self._settle()
+
+    def _settle(self) -> None:
+        """Make the newest ones a part of the automaton."""
+        every = {**self._known, **self._newest}
+        self._known = dict(list(every.items())[-_MOST:])
+        self._automaton = _automaton(self._known)
+        self._newest = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._newest or self._known)
 
     def finds(self, data: bytes) -> bool:
         """Whether one of them stands there: as it is, in JSON, in an address, or in base64."""
+        if len(self._newest) > _FEW and len(data) > _LARGE:
+            with self._lock:
+                self._settle()
         # in this order: who moves from the newest to the automaton is found in one of them
         newest, automaton = self._newest, self._automaton
         if any(form in data for forms in newest.values() for form in forms):

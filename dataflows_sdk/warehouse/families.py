@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dataflows_sdk.store.database import Database, DatabaseError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import family_statements, statements
+from dataflows_sdk.warehouse.kept_out import check_rows
 from dataflows_sdk.warehouse.lists import BadObjects, Held, Lists, Rows, elements, merge
 from dataflows_sdk.warehouse.lots import BAD_CLASSES, FIRST, MANY, Again, How, of_table
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, checked
@@ -139,6 +140,7 @@ class Families:
             below = Lists(table) if table.children else None
             found = Rows(table, child, owners, faults).rows
             groups = checked(table, found, faults, coerce=how.coerce, zone=zone_of(table), lists=below)
+            check_rows(self._writer.finder, table.name, groups)
             texts = groups[0] if groups else Texts(table.columns, [], [])
             if faults.count and not self._catalogue.is_current(table):
                 self._catalogue.forget(table.name)

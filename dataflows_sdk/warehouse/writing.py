@@ -24,13 +24,16 @@ from dataflows_sdk.warehouse.columns import Column, Misfit
 from dataflows_sdk.warehouse.declare import columns_of_frame, columns_of_rows
 from dataflows_sdk.warehouse.families import Families
 from dataflows_sdk.warehouse.frames import Frame
+from dataflows_sdk.warehouse.kept_out import check_aside, check_csv, check_rows
 from dataflows_sdk.warehouse.lists import Lists, plain
 from dataflows_sdk.warehouse.lots import BAD_CLASSES, FIRST, MANY, Again, How, Origin, of_table
 from dataflows_sdk.warehouse.rows import Bad, Row, Texts, Written, as_mapping, checked, rows_in_parts
 from dataflows_sdk.warehouse.shape import Shape, columns_with, zone_of
 
 if TYPE_CHECKING:
+    from dataflows_sdk.core.kept_out import Finder
     from dataflows_sdk.store.database import Connection
+
 T = TypeVar("T")
 
 #: rows that are checked and written together
@@ -79,6 +82,8 @@ class Writer:
         self.wrote: Callable[[str], None] = lambda _: None
         #: writes the lists that are tables of their own
         self.families = Families(self, catalogue)
+        #: finds secrets in rows
+        self.finder: Finder | None = None
         self._texts: dict[tuple[Any, ...], _OneRow] = {}
 
     # --- transactions ------------------------------------------------------------------------------------
@@ -195,6 +200,7 @@ class Writer:
             if bad.count:
                 raise of_table(table, bad.error(1))
             texts = rows[0]
+            check_rows(self.finder, table, [texts])
             if lists:
                 how = How(self.origin(source or shape.source), coerce, insert)
                 return self.families.one(shape, texts, lists, how)
@@ -271,6 +277,7 @@ class Writer:
                         lists=lists if shape.children else None,
                     )
                     position += len(part)
+                    check_rows(self.finder, table, texts)
                     if bad.count and shape.bad != "aside":
                         continue
                     if lists:
@@ -310,7 +317,7 @@ class Writer:
                         shape,
                         found.columns,
                         found.count,
-                        lambda external: found.csv(keyed=external),
+                        lambda external: check_csv(self.finder, table, found.csv(keyed=external)),
                         origin,
                         insert=insert,
                     )
@@ -349,6 +356,7 @@ class Writer:
     def set_aside(self, connection: Connection, origin: Origin, table: str, bad: Bad) -> None:
         """Keep the rows that do not fit."""
         if bad.aside:
+            check_aside(self.finder, table, bad)
             reasons, rows = [reason for reason, _ in bad.aside], [row for _, row in bad.aside]
             Database.execute(connection, statements.fixed("aside"), [*origin.parameters(table), reasons, rows])
 

@@ -57,6 +57,24 @@ def deploy(ctx: df.Context, source: str, engine: str = "quickjs", timeout_ms: in
     ctx.functions.deploy("f", source, engine=engine, timeout_ms=timeout_ms)  # type: ignore[arg-type]
 
 
+def test_contexts_that_share_services_have_each_their_own_values_and_functions(
+    make_ctx: MakeContext, dataflows_databases: Any
+) -> None:
+    shared, other = df.Services(env={"A": "1"}), dataflows_databases.create()
+    try:
+        one, two = make_ctx(services=shared), make_ctx(other, services=shared)
+        for name, ctx in (("one", one), ("two", two)):
+            deploy(ctx, f"await atlas.kv.set('who', '{name}'); return [await atlas.kv.get('mine'), '{name}']")
+            ctx.kv.set("mine", name)
+        assert [ctx.functions.invoke("f", timeout="30s") for ctx in (one, two)] == [["one", "one"], ["two", "two"]]
+        assert [ctx.kv.get("who") for ctx in (one, two)] == ["one", "two"]
+        one.close()
+        assert two.functions.invoke("f", timeout="30s") == ["two", "two"], "though the first one is gone"
+        two.close()
+    finally:
+        dataflows_databases.drop(other)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_function_keeps_values(make_ctx: MakeContext, engine: str) -> None:
     ctx = make_ctx()

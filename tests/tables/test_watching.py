@@ -45,6 +45,7 @@ def test_what_others_do_has_versions(warehouse: Warehouse, sql: Sql) -> None:
     table.upsert(code="A", hours=1)
     warehouse.watch("tasks")
     assert warehouse.watched() == ["tasks"]
+    all_told(sql)
     cursor = warehouse.changes("now").cursor
     sql("update warehouse.tasks set hours = 2 where code = 'A'")
     sql("insert into warehouse.tasks (code, hours) values ('B', 5), ('C', 6)")

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from dataflows_sdk.errors import DefinitionError, NonRetryableError, SyncError
 from dataflows_sdk.nodes.egress_url import shown_url
+from dataflows_sdk.warehouse.sources.connected import Access, access_of, read_named
 from dataflows_sdk.warehouse.sources.marks import largest_of
 from dataflows_sdk.warehouse.sources.page import Bound, Page, Reach, check_rows
 from dataflows_sdk.warehouse.sources.paging import Answer, is_missing, look, read_paging
@@ -36,7 +37,9 @@ class JsonApi:
 
     Requests go through the egress policy of the context (``Services(egress=…)``): nothing private by default. Texts of
     *url*, *params*, *headers* and *auth* may hold ``{{env.NAME}}``, which is filled in where the request is made; a
-    secret that stands there literally is refused, because the description is kept in the journal.
+    secret that stands there literally is refused, because the description is kept in the journal. A *connection* is
+    named instead of a secret: its token goes where its client's security scheme says, is refreshed before it ends and
+    after a 401, and stands in no description.
 
     Args:
         url: of the first page.
@@ -49,6 +52,9 @@ class JsonApi:
         params, headers: of every request.
         auth: ``{"type": "bearer", "token": "{{env.TOKEN}}"}``, ``{"type": "basic", "username", "password"}``,
             ``{"type": "header", "name", "value"}`` or ``{"type": "query", "name", "value"}``.
+        connection: instead of *auth*: the name of a service client that has one active connection, a connection of
+            ``ctx.connections`` or its id, or ``{"client": "hubspot", "account_id": "acme", "scopes": ["crm.read"]}``,
+            where ``user_id``, ``scopes`` and ``hosts`` may stand too.
         cursor_param: the parameter that asks for what changed since: an incremental sync fills it with the largest
         value
             of the field that ``sync(cursor=…)`` names.
@@ -72,6 +78,7 @@ class JsonApi:
     deleted: str | None = None
     rate_limit: str | None = None
     max_bytes: int = 50_000_000
+    connection: Any = None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url) if isinstance(self.url, str) else None
@@ -97,8 +104,13 @@ class JsonApi:
         self._bound = Bound("")
 
     def _check_auth(self) -> None:
+        self.connection = read_named("JsonApi", self.connection)
         if self.auth is None:
             return
+        if self.connection is not None:
+            raise DefinitionError(
+                "JsonApi: auth= and connection= are two ways to be known there; leave one of them out"
+            )
         kind = self.auth.get("type") if isinstance(self.auth, Mapping) else None
         if kind not in _AUTH or set(self.auth) - {"type", *_AUTH[kind]} or set(_AUTH[kind]) - set(self.auth):
             shown = "; ".join(f"{each}: {', '.join(parts)}" for each, parts in _AUTH.items())
@@ -121,6 +133,7 @@ class JsonApi:
             "deleted": self.deleted,
             "rate_limit": self.rate_limit,
             "max_bytes": self.max_bytes,
+            "connection": self.connection,
         }
 
     def name(self) -> str | None:
@@ -140,7 +153,8 @@ class JsonApi:
         position = dict(position or {})
         asked = position.get("ask") or self._style.first()
         since, largest = position.get("since"), position.get("largest")
-        answer = reach.call(self._get(asked, since, reach))
+        access = None if self.connection is None else access_of(self.connection, reach)
+        answer = reach.call(self._get(asked, since, reach, access))
         what = f"GET {shown_url(answer.url)}"
         rows = self._records(answer.body, what)
         answer.count = len(rows)
@@ -151,7 +165,7 @@ class JsonApi:
             largest = largest_of(rows, self._bound.field, largest, what)
         following = self._style.following(asked, answer)
         if following is not None and "url" in following:
-            following = {"url": self._own(following["url"], answer.url)}
+            following = {"url": self._own(following["url"], answer.url, access)}
         if following is not None:
             cursor: dict[str, Any] = {"ask": following, "since": since, "largest": largest}
         else:
@@ -161,13 +175,13 @@ class JsonApi:
 
     # --- asking ----------------------------------------------------------------------------------------------
 
-    async def _get(self, asked: Mapping[str, Any], since: Any, reach: Reach) -> Answer:
+    async def _get(self, asked: Mapping[str, Any], since: Any, reach: Reach, access: Access | None) -> Answer:
         from dataflows_sdk.nodes.http import call_http
         from dataflows_sdk.nodes.registry import Call
 
         config = self._request(asked, since, reach)
         call = Call("page", reach.run, "dataflows.sync", reach.attempt, f"{reach.run}:page", {}, reach.services)
-        answer = await call_http(config, call)
+        answer = await call_http(config, call, access)
         url = self._base(asked, reach)
         return Answer(url=url, headers=answer["headers"], body=answer["body"], count=0)
 
@@ -200,7 +214,7 @@ class JsonApi:
             }
         )
 
-    def _own(self, url: str, base: str) -> str:
+    def _own(self, url: str, base: str, access: Access | None) -> str:
         """The URL of the next page, without what is secret in it.
 
         Raises:
@@ -213,6 +227,8 @@ class JsonApi:
                 "are not sent there"
             )
         hidden, query = self._hidden(), parse_qsl(parts.query, keep_blank_values=True)
+        if access is not None and (name := access.hidden()) is not None:
+            hidden.add(name)
         if not any(name in hidden for name, _ in query):
             return url
         query = [(name, value) for name, value in query if name not in hidden]

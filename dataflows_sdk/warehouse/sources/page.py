@@ -12,6 +12,7 @@ from dataflows_sdk.errors import SyncError
 
 if TYPE_CHECKING:
     from dataflows_sdk.nodes.services import Services
+    from dataflows_sdk.warehouse.sources.connected import Connector
 
 __all__ = ["Bound", "Page", "Reach", "Source", "as_page", "check_rows"]
 
@@ -69,7 +70,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Reach:
-    """What a source may reach while it fetches: the services of the process, and the engine's loop."""
+    """What a source may reach while it fetches: the services of the process, the engine's loop, connections."""
 
     services: Services
     loop: asyncio.AbstractEventLoop
@@ -77,6 +78,7 @@ class Reach:
     run: str = ""
     attempt: int = 1
     names: Mapping[str, str] = field(default_factory=dict)
+    connections: Connector | None = None
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine, from a thread beside the loop."""

@@ -54,7 +54,8 @@ def fill(value: Any, env: Mapping[str, str]) -> Any:
                 "let flows "
                 f"read: connect(services=df.Services(env=[{name!r}]))"
             )
-        REDACTOR.add(env[name], passing=True)
+        # the address of an API may stand in a variable, and in every row that it gives
+        REDACTOR.add(env[name], passing=True, masked_only=not is_secret_name(name))
         return env[name]
 
     return _ENV.sub(found, value)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dataflows_sdk.errors import DefinitionError, SyncError
+from dataflows_sdk.warehouse.sources.connected import access_of, read_named
 from dataflows_sdk.warehouse.sources.marks import largest_of
 from dataflows_sdk.warehouse.sources.page import Bound, Page, Reach
 from dataflows_sdk.warehouse.sources.secrets import fill
@@ -30,11 +31,14 @@ class SqlSource:
 
     Args:
         url: ``"postgresql://user@host/db"``, ``"sqlite:///orders.db"`` (four slashes for an absolute path) or
-            ``"duckdb:///orders.duckdb"``. A password is not written into it: ``"{{env.CRM_URL}}"``.
+            ``"duckdb:///orders.duckdb"``. A password is not written into it: ``"{{env.CRM_URL}}"``, or *connection*.
         query: a select, or
         table: the name of a table, with its schema if it has one: ``"public.orders"``.
         cursor_column: a column that grows when a row changes.
         page_size: rows of a page.
+        connection: for PostgreSQL: user and password of a connection with ``auth="basic"``, or the token of another one
+            as the password of the user in the URL. Named as for `JsonApi`; its client has no *base_url*, which would
+            say that its secret is for that server only.
 
     Raises:
         DefinitionError: an argument makes no sense, or the URL holds a password.
@@ -45,6 +49,7 @@ class SqlSource:
     table: str | None = None
     cursor_column: str | None = None
     page_size: int = 1_000
+    connection: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.url, str) or ("{{" not in self.url and urlsplit(self.url).scheme not in _SCHEMES):
@@ -65,7 +70,16 @@ class SqlSource:
             or not 1 <= self.page_size <= 100_000
         ):
             raise DefinitionError(f"SqlSource: page_size lies between 1 and 100,000, not {self.page_size!r}")
+        self.connection = read_named("SqlSource", self.connection)
+        if "{{" not in self.url:
+            self._check_connection(self.url)
         self._bound = Bound("")
+
+    def _check_connection(self, url: str) -> None:
+        if self.connection is not None and _SCHEMES.get(urlsplit(url).scheme) != "postgresql":
+            raise DefinitionError(
+                f"SqlSource: {_unsecret(url)!r} is a file, which asks for no password; leave connection= out"
+            )
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -75,6 +89,7 @@ class SqlSource:
             "table": self.table,
             "cursor_column": self.cursor_column,
             "page_size": self.page_size,
+            "connection": self.connection,
         }
 
     def name(self) -> str | None:
@@ -94,7 +109,10 @@ class SqlSource:
             *([by] if by is not None and since is not None and by not in self._bound.key else []),
             *self._bound.key,
         ]
-        rows = self._read(str(fill(self.url, reach.services.env)), order, position.get("after"), since)
+        url = str(fill(self.url, reach.services.env))
+        self._check_connection(url)
+        known = None if self.connection is None else access_of(self.connection, reach).credentials()
+        rows = self._read(url, order, position.get("after"), since, known)
         what = f"the query of {self._bound.name!r}"
         self._check(rows, order, what)
         if by is not None:
@@ -110,7 +128,9 @@ class SqlSource:
         if missing:
             raise SyncError(f"{what} has no column {missing[0]!r}; it has {', '.join(rows[0])}")
 
-    def _read(self, url: str, order: list[str], after: Any, since: Any) -> list[dict[str, Any]]:
+    def _read(
+        self, url: str, order: list[str], after: Any, since: Any, known: tuple[str | None, str] | None
+    ) -> list[dict[str, Any]]:
         kind = _SCHEMES.get(urlsplit(url).scheme)
         query = (
             self.query.strip().rstrip(";") if self.query is not None else "select * from " + _quoted(str(self.table))  # noqa: S608 - quoted
@@ -118,7 +138,7 @@ class SqlSource:
         if kind == "postgresql":
             from dataflows_sdk.store.foreign import read_rows
 
-            return read_rows(url, query, order, after, since, self.page_size)
+            return read_rows(url, query, order, after, since, self.page_size, known)
         if kind is None:
             raise DefinitionError(
                 f"SqlSource: {_unsecret(url)!r} is no postgresql://…, sqlite:///file or duckdb:///file"
