@@ -48,9 +48,9 @@ class Memory:
 
     Args:
         context: whose database it is in.
-        embedder: makes texts into vectors: an `Embedder`, ``"local"``, ``"openai:<model>"``, ``"none"`` or None for words
-            alone. ``"auto"``: what the environment variable ``DATAFLOWS_EMBEDDER`` says, or else the local model where
-            it is installed.
+        embedder: makes texts into vectors: an `Embedder`, ``"local"``, ``"openai:<model>"``, ``"none"`` or None for
+            words alone. ``"auto"``: what the environment variable ``DATAFLOWS_EMBEDDER`` says, or else the local model
+            where it is installed.
     """
 
     def __init__(self, context: Context, embedder: str | Embedder | None = "auto") -> None:
@@ -271,9 +271,7 @@ class Memory:
         read = document if isinstance(document, Document) else read_document(document, kind)  # type: ignore[arg-type]
         name = ref or (os.fspath(path) if path is not None else "") or read.title
         if not name:
-            raise RecallError(
-                "this document has no name by which it is cited and replaced: add_document(…, ref='guide')"
-            )
+            raise RecallError("a document is cited and replaced by its name: add_document(…, ref='guide')")
         properties = _checked_meta(meta)
         begin = self._moment(since)
         items = [
@@ -352,13 +350,7 @@ class Memory:
             if not through:
                 behind.append(source)
             self._settle(home, stored)
-            total = Stored(
-                (),
-                total.added + stored.added,
-                total.ended + stored.ended,
-                total.unchanged + stored.unchanged,
-                total.embedded + stored.embedded,
-            )
+            total += stored
         return total, behind
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -610,7 +602,10 @@ class Memory:
 
 
 def _behind(source: Source) -> str:
-    return f"Not all changes of table {source.name!r} are read yet: refresh() does that, or another process is at it."
+    return (
+        f"Not all changes of table {source.name!r} are read yet: refresh() reads many, another process is at it, or a "
+        "transaction that began before them goes on."
+    )
 
 
 def check_ref(ref: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from string import Formatter
@@ -110,23 +110,15 @@ class Tables:
             while left is None or left > 0:
                 changes = self._warehouse.changes(since=source.cursor, table=source.name, limit=_PAGE)
                 if changes.cursor == source.cursor:
-                    return total, True
+                    return total, not self._store.ask("items", "untold", [source.name])[0][0]
                 sent = keeper.warm(new for _, _, new in self._versions(source, changes) if new is not None)
                 with self._store.together() as connection:
-                    stored = [
-                        keeper.put(source.place, news, _NOBODY, gone=gone)
-                        for news, gone in self._rounds(source, changes)
-                    ]
+                    for news, gone in self._rounds(source, changes):
+                        total += replace(keeper.put(source.place, news, _NOBODY, gone=gone), items=())
                     self._store.run(connection, "items", "move_source", [source.id, changes.cursor])
-                total = Stored(
-                    (),
-                    total.added + sum(each.added for each in stored),
-                    total.ended + sum(each.ended for each in stored),
-                    total.unchanged + sum(each.unchanged for each in stored),
-                    total.embedded + sent,
-                )
+                total += Stored((), embedded=sent)
                 if len(changes) < _PAGE:
-                    return total, True
+                    return total, not self._store.ask("items", "untold", [source.name])[0][0]
                 left = None if left is None else left - len(changes)
                 source = next(each for each in self.sources([source.place]) if each.id == source.id)
         return total, False

@@ -46,6 +46,15 @@ class Stored:
     unchanged: int = 0
     embedded: int = 0
 
+    def __add__(self, other: Stored) -> Stored:
+        return Stored(
+            self.items + other.items,
+            self.added + other.added,
+            self.ended + other.ended,
+            self.unchanged + other.unchanged,
+            self.embedded + other.embedded,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Writer:
@@ -301,9 +310,8 @@ class Keeper:
                 run(connection, "items", "end_vectors", [list(over)], each)
         numbers: dict[tuple[str, str, int], int] = {}
         for lot in _lots(changed):
-            rows = run(
-                connection, "items", "add", [*_columns(place, lot, at), now, writer.run, writer.step, *_wrote(lot)]
-            )
+            who = [now, writer.run, writer.step, *_wrote(lot)]
+            rows = run(connection, "items", "add", [*_columns(place, lot, at), *who])
             if len(rows) < len(lot):
                 raise _Again
             numbers.update({(origin, ref, part): id_ for id_, _, origin, ref, part in rows})
