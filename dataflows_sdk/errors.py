@@ -63,6 +63,8 @@ What a user may catch::
     │   └── SourceNotFoundError          the source of a sync is not to be had in this process (NonRetryableError)
 
 
+    ├── EmbeddingError                   texts were not made into vectors; `.done` has those that were, `.status`
+    ├── DocumentError                    a document that cannot be read, or not cut so; it says what is wrong with it
     ├── ArchiveError                     a file that is no archive, or of a newer format; one that cannot be written
     ├── JoinError                        a join of a flow that can no longer hold
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
@@ -89,6 +91,7 @@ What a step may raise to steer its own retries::
     ├── DecryptionError                  a secret that no key opens, or that was changed; `.table`, `.row`, `.column`
     ├── MissingScopeError                a connection may not do what a call needs; `.missing`
     ├── ConnectionAuthError              a connection whose access ended, or a token that goes elsewhere; `.connection`
+    ├── EmbeddingRefusedError            also an EmbeddingError: the endpoint or the model will never take it
     ├── UnexpectedStatusError            also an HttpStatusError: no error, but not the status that was expected
     └── MailRefusedError                 also a MailError: the server will never take this message
     RetryAfter                           try again, but not before so many seconds
@@ -420,6 +423,42 @@ class ArchiveError(DataflowsError):
     """Not an archive that can be read, or one that cannot be written."""
 
 
+class EmbeddingError(DataflowsError):
+    """Texts were not made into vectors.
+
+    Attributes:
+        status: what the endpoint answered, for example 503; None where it did not answer or nobody was asked.
+        headers: of that answer, by lower-case name; retries of a step follow its ``Retry-After``.
+        done: position of a text → its vector, for those that were embedded (and paid for) before it went wrong.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        done: Mapping[int, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.done = dict(done or {})
+
+    @property
+    def response(self) -> EmbeddingError:
+        """Itself: the shape that httpx and requests have, by which retries know an HTTP answer."""
+        return self
+
+    @property
+    def status_code(self) -> int | None:
+        """The status, under the name that httpx and requests give it."""
+        return self.status
+
+
+class DocumentError(DataflowsError):
+    """A document cannot be read, or not be cut like this."""
+
+
 class MissingExtraError(DataflowsError, ImportError):
     """An optional part of dataflows-sdk is not installed."""
 
@@ -549,6 +588,10 @@ class EgressDeniedError(NonRetryableError):
         self.code = code
         #: what was to be called, without a password
         self.url = url
+
+
+class EmbeddingRefusedError(EmbeddingError, NonRetryableError):
+    """The endpoint or the model will not take these texts, however often they are sent."""
 
 
 class DecryptionError(NonRetryableError):
