@@ -1,4 +1,4 @@
-"""How well and how quickly the memory recalls: nDCG@10 on BEIR's SciFact and on Cranfield, milliseconds at 100,000 items.
+"""How well and how quickly memory recalls: nDCG@10 on SciFact (BEIR) and Cranfield, milliseconds at 100,000 items.
 
 python benchmarks/memory.py --data ../shared/data/retrieval         # both
 python benchmarks/memory.py --only speed --items 100000

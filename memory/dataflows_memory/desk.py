@@ -367,14 +367,16 @@ class Memory:
             raise ItemNotFoundError(f"there is no item {item} in the memory: it was never there, or is forgotten")
         return Item.of(found[0])
 
-    def around(self, item: int, before: int = 1, after: int = 1) -> list[Item]:
-        """An item with the parts before and after it, as they were when it became true.
+    def around(self, item: int, before: int = 1, after: int = 1, *, as_of: Instant | None = None) -> list[Item]:
+        """An item with the parts before and after it, as they are now, or when it ended.
 
         Raises:
             ItemNotFoundError: there is none.
         """
         self.get(item)
-        return [Item.of(row) for row in self._store.ask("recall", "neighbours", [item, max(0, before), max(0, after)])]
+        moment = self._moment(as_of) or self._now()
+        rows = self._store.ask("recall", "neighbours", [item, max(0, before), max(0, after), moment])
+        return [Item.of(row) for row in rows]
 
     def history(self, ref: str, *, collection: str = DEFAULT, scope: str = "") -> list[Item]:
         """Every version of what has this name, oldest first."""
@@ -455,7 +457,7 @@ class Memory:
         if not hits and where:
             self._check_properties(wanted.places, where)
         if around:
-            hits = [replace(hit, around=tuple(self.around(hit.item.id, around, around))) for hit in hits]
+            hits = [replace(hit, around=tuple(self.around(hit.item.id, around, around, as_of=wanted.as_of))) for hit in hits]
         return Recalled(
             question,
             tuple(hits),

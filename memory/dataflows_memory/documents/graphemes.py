@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 
+#: the families of emoji that people send have a dozen code points
+_LONGEST = 100
 _JOINER = "\u200d"
 #: Thai and Lao vowels that are written before the letter that they follow in speech, and SARA AM, which is one letter
 _BEFORE, _AFTER = frozenset("เแโใไເແໂໃໄ"), frozenset("\u0e33\u0eb3")
 
 
-def may_cut(text: str, at: int) -> bool:
-    """Whether the text may be cut before the letter at this place."""
+def may_cut(text: str, at: int, start: int = 0) -> bool:
+    """Whether the text may be cut before the letter at this place; `start` is one where it is cut."""
     if at <= 0 or at >= len(text):
         return True
     before, after = text[at - 1], text[at]
@@ -25,19 +27,19 @@ def may_cut(text: str, at: int) -> bool:
     ):
         return False
     if _is_flag(before) and _is_flag(after):
-        return _flags_before(text, at) % 2 == 0
+        return _flags_before(text, start, at) % 2 == 0
     if _is_virama(before) and after.isalpha():
         return False
     return not _is_jamo(before, after)
 
 
 def last_cut(text: str, start: int, end: int) -> int:
-    """The last place up to `end` at which the text may be cut; `end` where there is none after `start`.
+    """The last place up to `end` at which the text may be cut, if it is cut at `start`.
 
-    A pile of a thousand accents on one letter is cut: a chunk has an end.
+    A pile of a hundred accents on one letter is cut where it is: a chunk has an end.
     """
-    for at in range(end, start, -1):
-        if may_cut(text, at):
+    for at in range(end, max(start, end - _LONGEST), -1):
+        if may_cut(text, at, start):
             return at
     return end
 
@@ -46,9 +48,9 @@ def _is_flag(letter: str) -> bool:
     return "\U0001f1e6" <= letter <= "\U0001f1ff"
 
 
-def _flags_before(text: str, at: int) -> int:
+def _flags_before(text: str, start: int, at: int) -> int:
     count = 0
-    while count < at and _is_flag(text[at - 1 - count]):
+    while count < at - start and _is_flag(text[at - 1 - count]):
         count += 1
     return count
 

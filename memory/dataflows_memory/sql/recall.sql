@@ -140,12 +140,14 @@ join dataflows_memory.collection c on c.id = p.collection
 where i.id = any($1::bigint[]);
 
 -- name: neighbours
--- $1 item $2 how many before $3 how many after
+-- $1 item $2 how many before $3 how many after $4 the moment; at the end of the item, if that was before
 select {item}
 from dataflows_memory.item one
 join dataflows_memory.item i on (i.place, i.origin, i.ref) = (one.place, one.origin, one.ref)
      and i.part between one.part - $2::int and one.part + $3::int
-     and i.valid_from <= one.valid_from and i.valid_to > one.valid_from and i.retired_at > one.recorded_at
+     and i.valid_from <= least(coalesce($4::timestamptz, clock_timestamp()), one.valid_to - interval '1 microsecond')
+     and i.valid_to > least(coalesce($4::timestamptz, clock_timestamp()), one.valid_to - interval '1 microsecond')
+     and i.retired_at > one.recorded_at
 join dataflows_memory.place p on p.id = i.place
 join dataflows_memory.collection c on c.id = p.collection
 where one.id = $1 order by i.part;
