@@ -457,7 +457,9 @@ class Memory:
         if not hits and where:
             self._check_properties(wanted.places, where)
         if around:
-            hits = [replace(hit, around=tuple(self.around(hit.item.id, around, around, as_of=wanted.as_of))) for hit in hits]
+            hits = [
+                replace(hit, around=tuple(self.around(hit.item.id, around, around, as_of=wanted.as_of))) for hit in hits
+            ]
         return Recalled(
             question,
             tuple(hits),
