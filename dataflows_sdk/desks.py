@@ -13,6 +13,7 @@ from dataflows_sdk.arguments import moment_or_ago
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dataflows_memory.desk import Memory
     from dataflows_sdk.approvals import Approvals
     from dataflows_sdk.bulk import Bulk
     from dataflows_sdk.connections.clients import ServiceClient, ServiceClients
@@ -251,6 +252,14 @@ class Desks:
         made._scheduled = self._whole._refresher.kick
         made._writer.wrote = lambda table: engine.on_rows((table,))
         made._writer.finder = engine.values.finder
+        return made
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What agents remember and recall: texts, documents, rows and runs."""
+        from dataflows_sdk.plugins import desk
+
+        made: Memory = desk("memory")(self._whole)
         return made
 
     @cached_property

@@ -57,12 +57,17 @@ What a user may catch::
     ├── StepCollisionError               two live steps with one name in one scope
     ├── NonDeterminismError              the code asks for another step than the one recorded; `.recorded`, `.asked`
     ├── QueryError                       `ctx.sql` cannot answer: the message names the tables that exist
+    │   └── QueryRefusedError            SQL that a model wrote and that may not run; `.problem`, `.instead`
+    ├── ToolError                        tools for agents: names that collide, a function that can be none
+    │   └── ToolArgumentError            arguments that a model gave do not fit; `.problems`
     ├── SyncError                        a sync cannot go on; what it stored is kept, the next one goes on from there
     │   ├── SyncCursorError              a cursor that does not move, goes backwards or in a circle (NonRetryableError)
     │   ├── SyncDeleteError              rows that a full sync did not find are not deleted (NonRetryableError)
     │   └── SourceNotFoundError          the source of a sync is not to be had in this process (NonRetryableError)
 
 
+    ├── EmbeddingError                   texts were not made into vectors; `.done` has those that were, `.status`
+    ├── DocumentError                    a document that cannot be read, or not cut so; it says what is wrong with it
     ├── ArchiveError                     a file that is no archive, or of a newer format; one that cannot be written
     ├── JoinError                        a join of a flow that can no longer hold
     ├── UncertainStepError               a step may have run and was not recorded, and its policy is "fail"
@@ -89,6 +94,7 @@ What a step may raise to steer its own retries::
     ├── DecryptionError                  a secret that no key opens, or that was changed; `.table`, `.row`, `.column`
     ├── MissingScopeError                a connection may not do what a call needs; `.missing`
     ├── ConnectionAuthError              a connection whose access ended, or a token that goes elsewhere; `.connection`
+    ├── EmbeddingRefusedError            also an EmbeddingError: the endpoint or the model will never take it
     ├── UnexpectedStatusError            also an HttpStatusError: no error, but not the status that was expected
     └── MailRefusedError                 also a MailError: the server will never take this message
     RetryAfter                           try again, but not before so many seconds
@@ -362,6 +368,14 @@ class ShapeError(DefinitionError):
     """A table cannot look like this."""
 
 
+class RecallError(DataflowsError):
+    """The memory cannot remember or be asked so."""
+
+
+class ItemNotFoundError(RecallError):
+    """There is no item of this number in the memory."""
+
+
 class WarehouseError(DataflowsError):
     """A table or view of the warehouse cannot do this."""
 
@@ -409,7 +423,41 @@ class UnreadableSourceError(WarehouseError):
 
 
 class QueryError(DataflowsError):
-    """DuckDB cannot answer this query."""
+    """A query cannot be answered."""
+
+
+class QueryRefusedError(QueryError):
+    """A query that may not be run.
+
+    Attributes:
+        problem: what was refused, for a model to read.
+        line, column: where it stands in the text, from 1; None where no single place is to blame.
+        instead: what may be written instead; may be empty.
+    """
+
+    def __init__(self, problem: str, *, line: int | None = None, column: int | None = None, instead: str = "") -> None:
+        where = "" if line is None else f" (line {line}, column {column})"
+        super().__init__(f"refused: {problem}{where}" + (f". {instead}" if instead else ""))
+        self.problem = problem
+        self.line = line
+        self.column = column
+        self.instead = instead
+
+
+class ToolError(DataflowsError):
+    """A tool that cannot be offered to an agent."""
+
+
+class ToolArgumentError(ToolError):
+    """A model called a tool with arguments that do not fit.
+
+    Attributes:
+        problems: every fault, with the path of the argument.
+    """
+
+    def __init__(self, message: str | None = None, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
 
 
 class SyncError(DataflowsError):
@@ -418,6 +466,42 @@ class SyncError(DataflowsError):
 
 class ArchiveError(DataflowsError):
     """Not an archive that can be read, or one that cannot be written."""
+
+
+class EmbeddingError(DataflowsError):
+    """Texts were not made into vectors.
+
+    Attributes:
+        status: what the endpoint answered, for example 503; None where it did not answer or nobody was asked.
+        headers: of that answer, by lower-case name; retries of a step follow its ``Retry-After``.
+        done: position of a text → its vector, for those that were embedded (and paid for) before it went wrong.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        done: Mapping[int, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.done = dict(done or {})
+
+    @property
+    def response(self) -> EmbeddingError:
+        """Itself: the shape that httpx and requests have, by which retries know an HTTP answer."""
+        return self
+
+    @property
+    def status_code(self) -> int | None:
+        """The status, under the name that httpx and requests give it."""
+        return self.status
+
+
+class DocumentError(DataflowsError):
+    """A document cannot be read, or not be cut like this."""
 
 
 class MissingExtraError(DataflowsError, ImportError):
@@ -549,6 +633,10 @@ class EgressDeniedError(NonRetryableError):
         self.code = code
         #: what was to be called, without a password
         self.url = url
+
+
+class EmbeddingRefusedError(EmbeddingError, NonRetryableError):
+    """The endpoint or the model will not take these texts, however often they are sent."""
 
 
 class DecryptionError(NonRetryableError):

@@ -31,4 +31,5 @@ nitpick_ignore_regex = [
     (r"py:.*", r"dataflows_sdk\.(nodes\.(registry|functions)\.F|noderuns\.StepRun)"),
     (r"py:.*", r"dataflows_sdk\.flow\.(declare\.\w+|inputs\.(Ref|Value))"),
     (r"py:.*", r"dataflows_sdk\.warehouse\.sources\.registry\.F"),
+    (r"py:.*", r"dataflows_sdk\.store\.database\.Database"),
 ]

@@ -20,7 +20,7 @@ from dataflows_sdk.errors import (
     StoreUnavailableError,
     StoreVersionError,
 )
-from dataflows_sdk.store.migrations import migrate
+from dataflows_sdk.store.migrations import migrate, migrations
 from dataflows_sdk.store.sqlfiles import statement, statements
 
 T = TypeVar("T")
@@ -108,6 +108,19 @@ class Database:
                 ) from error
         assert row is not None
         return row[3], rtt
+
+    def migrate(self, package: str, schema: str) -> None:
+        """Bring the schema of a plug-in up to date.
+
+        Args:
+            package: has the folder ``migrations``.
+            schema: of its own, where it is noted what was applied.
+
+        Raises:
+            SchemaVersionError: the database is newer than the plug-in, or an applied file was changed.
+        """
+        with self.connection() as connection:
+            migrate(connection, migrations(package), schema)
 
     def _check(self, connection: Connection) -> None:
         row = connection.execute(statement("schema", "server")).fetchone()

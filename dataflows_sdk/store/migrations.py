@@ -57,37 +57,44 @@ def migrations(package: str = "dataflows_sdk.store") -> tuple[Migration, ...]:
     return tuple(found)
 
 
-def migrate(connection: psycopg.Connection[Any], wanted: tuple[Migration, ...] | None = None) -> list[Migration]:
+def migrate(
+    connection: psycopg.Connection[Any], wanted: tuple[Migration, ...] | None = None, schema: str = "dataflows"
+) -> list[Migration]:
     """Bring the schema up to date; returns what was applied.
+
+    Args:
+        connection: in autocommit mode.
+        wanted: the migrations; the library's own if nothing is said.
+        schema: where it is noted what was applied. A plug-in has a schema of its own.
 
     Raises:
         SchemaVersionError: the database is newer than this library, or an applied file was changed.
     """
     wanted = migrations() if wanted is None else wanted
-    applied = _applied(connection)
+    applied = _applied(connection, schema)
     if _compare(applied, wanted) == len(wanted):
         return []
     done: list[Migration] = []
     with connection.transaction():
-        connection.execute(_sql("lock_migrations"))
-        for part in statement("schema", "create_migrations").split(";"):
+        connection.execute(_sql("lock_migrations", schema))
+        for part in _sql("create_migrations", schema).split(";"):
             connection.execute(part)
-        start = _compare(_applied(connection), wanted)
+        start = _compare(_applied(connection, schema), wanted)
         for migration in wanted[start:]:
             # Without parameters psycopg sends the file as it stands, several statements at once.
             connection.execute(migration.sql)
             psycopg.RawCursor(connection).execute(
-                _sql("note_migration"), (migration.number, migration.name, migration.checksum)
+                _sql("note_migration", schema), (migration.number, migration.name, migration.checksum)
             )
             done.append(migration)
     return done
 
 
-def _applied(connection: psycopg.Connection[Any]) -> list[tuple[int, str, str]]:
-    row = connection.execute(_sql("have_migrations")).fetchone()
+def _applied(connection: psycopg.Connection[Any], schema: str) -> list[tuple[int, str, str]]:
+    row = connection.execute(_sql("have_migrations", schema)).fetchone()
     if row is None or not row[0]:
         return []
-    return connection.execute(_sql("list_migrations")).fetchall()
+    return connection.execute(_sql("list_migrations", schema)).fetchall()
 
 
 def _compare(applied: list[tuple[int, str, str]], wanted: tuple[Migration, ...]) -> int:
@@ -107,5 +114,8 @@ def _compare(applied: list[tuple[int, str, str]], wanted: tuple[Migration, ...])
     return len(applied)
 
 
-def _sql(name: str) -> str:
-    return statement("schema", name)
+def _sql(name: str, schema: str) -> str:
+    # A name of ours, never a user's. Each schema notes its own migrations, and they wait for each other all the same.
+    return (
+        statement("schema", name).replace("dataflows.", f"{schema}.").replace("exists dataflows;", f"exists {schema};")
+    )

@@ -1,1 +1,1 @@
-"""A memory for agents on top of dataflows-sdk; nothing public yet (see memory/README.md)."""
+"""A memory for agents on top of dataflows-sdk: `ctx.memory`, SQL that a model wrote, tools."""

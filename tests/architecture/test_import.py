@@ -16,7 +16,7 @@ import pytest
 
 HEAVY = {
     "cryptography", "duckdb", "fastapi", "httpx", "ipywidgets", "keyring", "kubernetes", "networkx", "numpy", "openai",
-    "opentelemetry", "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "uvicorn",
+    "opentelemetry", "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "sqlglot", "uvicorn",
 }  # fmt: skip
 
 PROBE = """

@@ -1,0 +1,265 @@
+-- Items, their words and their vectors. {vectors} is the table of an embedder's vectors, {length} how long they are.
+
+-- name: item_columns
+i.id, c.name, p.scope, i.origin, i.ref, i.part, i.text, i.heading, i.meta, lower(i.span), upper(i.span),
+nullif(i.valid_from, '-infinity'), nullif(i.valid_to, 'infinity'), i.recorded_at, nullif(i.retired_at, 'infinity'), i.run, i.step
+
+-- name: make_collection
+-- $1 name $2 language $3 neighbours
+insert into dataflows_memory.collection (name, language, around) values ($1, $2, $3) on conflict (name) do nothing;
+
+-- name: collection
+-- $1 name
+select c.id, c.name, c.language, c.around, e.id, e.name, e.dimension
+from dataflows_memory.collection c left join dataflows_memory.embedder e on e.id = c.embedder
+where c.name = $1;
+
+-- name: collections
+select c.name, c.language, c.around, e.name, e.dimension,
+       (select array_agg(p.scope order by p.scope) from dataflows_memory.place p where p.collection = c.id),
+       (select count(*) from dataflows_memory.item i join dataflows_memory.place p on p.id = i.place
+        where p.collection = c.id and i.live)
+from dataflows_memory.collection c left join dataflows_memory.embedder e on e.id = c.embedder
+order by c.name;
+
+-- name: make_embedder
+-- $1 name $2 dimension
+insert into dataflows_memory.embedder (name, dimension) values ($1, $2) on conflict (name) do nothing;
+
+-- name: embedder
+-- $1 name
+select id, dimension from dataflows_memory.embedder where name = $1;
+
+-- name: use_embedder
+-- $1 collection $2 embedder
+update dataflows_memory.collection set embedder = $2 where id = $1;
+
+-- name: make_vectors
+create table if not exists {vectors} (
+    item   bigint  primary key references dataflows_memory.item on delete cascade,
+    place  integer not null,
+    live   boolean not null,
+    alone  halfvec({length}) not null,
+    around halfvec({length})
+);
+create index if not exists {index}_place on {vectors} (place) where live;
+
+-- name: vectors_index
+-- Whether there is an index of what is near, and about how many vectors there are.
+select exists (select from pg_index x join pg_class i on i.oid = x.indexrelid
+               where x.indrelid = c.oid and i.relname = '{index}_near' and x.indisvalid),
+       c.reltuples::bigint
+from pg_class c where c.oid = to_regclass('{vectors}');
+
+-- name: analyze_vectors
+analyze {vectors};
+
+-- name: settle_words
+-- An index answers alone only for pages of which it is known that everything in them is visible to all.
+vacuum (analyze) dataflows_memory.posting;
+
+-- name: drop_vectors_index
+-- What was left of a build that broke off.
+drop index concurrently if exists dataflows_memory.{index}_near;
+
+-- name: make_vectors_index
+create index concurrently if not exists {index}_near on {vectors} using hnsw (alone halfvec_cosine_ops) where live;
+
+-- name: make_places
+-- $1 collection $2 scopes
+insert into dataflows_memory.place (collection, scope)
+select $1, s from unnest($2::text[]) s order by s on conflict (collection, scope) do nothing;
+
+-- name: places
+-- $1 collection $2 scopes, null for all
+select p.scope, p.id from dataflows_memory.place p
+where p.collection = $1 and ($2::text[] is null or p.scope = any($2::text[]));
+
+-- name: in_force
+-- $1 places $2 origins $3 refs: what is there of these
+select i.id, i.place, i.origin, i.ref, i.part, i.hash, i.around_hash, i.heading, i.meta, i.valid_from, i.text
+from unnest($1::int[], $2::text[], $3::text[]) as w(place, origin, ref)
+join dataflows_memory.item i on i.place = w.place and i.origin = w.origin and i.ref = w.ref and i.live
+order by i.place, i.origin, i.ref, i.part;
+
+-- name: now
+select clock_timestamp();
+
+-- name: add
+-- Lists, one entry for each item. A part that somebody else added meanwhile is left out, and is not in the answer.
+insert into dataflows_memory.item
+    (place, origin, ref, part, text, heading, meta, span, hash, around_hash, stems, length, around,
+     valid_from, valid_to, recorded_at, live, run, step)
+select a.place, a.origin, a.ref, a.part, a.text, a.heading, a.meta,
+       case when a.since is not null then int4range(a.since, a.until) end,
+       a.hash, a.around_hash, a.stems, a.length, a.around,
+       coalesce(a.valid_from, $17::timestamptz), coalesce(a.valid_to, 'infinity'), $17::timestamptz,
+       coalesce(a.valid_to > $17::timestamptz, true), 
+       case when a.run is null and a.step is null then $18::uuid else a.run end,
+       case when a.run is null and a.step is null then $19::text else a.step end
+from unnest($1::int[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[]::jsonb[], $8::int[], $9::int[],
+            $10::bytea[], $11::bytea[], $12::text[], $13::int[], $14::int[], $15::timestamptz[], $16::timestamptz[],
+            $20::uuid[], $21::text[])
+     with ordinality as a(place, origin, ref, part, text, heading, meta, since, until,
+                          hash, around_hash, stems, length, around, valid_from, valid_to, run, step, n)
+order by a.n
+on conflict (place, origin, ref, part) where live do nothing
+returning id, place, origin, ref, part;
+
+-- name: add_postings
+-- Lists, one entry for each word of an item.
+insert into dataflows_memory.posting (place, term, item, live, tf, around_tf, length, around_length)
+select i.place, a.term, a.item, i.live, least(a.tf, 32767), least(a.around_tf, 32767), i.length, i.around
+from unnest($1::bigint[], $2::text[], $3::int[], $4::int[]) as a(item, term, tf, around_tf)
+join dataflows_memory.item i on i.id = a.item;
+
+-- name: add_vectors
+-- $1 items $2 vectors $3 vectors with their neighbours
+insert into {vectors} (item, place, live, alone, around)
+select i.id, i.place, i.live, a.alone::halfvec({length}), a.around::halfvec({length})
+from unnest($1::bigint[], $2::text[], $3::text[]) as a(item, alone, around)
+join dataflows_memory.item i on i.id = a.item
+on conflict (item) do update set alone = excluded.alone, around = excluded.around;
+
+-- name: vectors_of_texts
+-- $1 hashes: texts that have a vector already
+select distinct on (h.hash) h.hash, h.vector
+from (
+    select i.hash, v.alone::real[] as vector
+    from dataflows_memory.item i join {vectors} v on v.item = i.id where i.hash = any($1::bytea[])
+    union all
+    select i.around_hash, v.around::real[]
+    from dataflows_memory.item i join {vectors} v on v.item = i.id
+    where i.around_hash = any($1::bytea[]) and v.around is not null
+) h;
+
+-- name: without_vector
+-- $1 collection $2 how many
+select i.id, i.text, i.heading, i.hash, i.around_hash
+from dataflows_memory.item i join dataflows_memory.place p on p.id = i.place
+where p.collection = $1 and i.live and not exists (select from {vectors} v where v.item = i.id)
+order by i.id limit $2;
+
+-- name: end_items
+-- $1 items $2 true until, each $3 run $4 step
+-- What is not true any more. The words and vectors stay, for whoever asks as of before.
+with ended as (
+    update dataflows_memory.item i
+    set valid_to = greatest(a.at, i.valid_from + interval '1 microsecond'), live = false,
+        ended_run = $3::uuid, ended_step = $4::text
+    from unnest($1::bigint[], $2::timestamptz[]) as a(id, at)
+    where i.id = a.id and i.live
+    returning i.id
+)
+update dataflows_memory.posting p set live = false from ended e where p.item = e.id;
+
+-- name: retire_items
+-- $1 items $2 known until $3 run $4 step
+-- What was never true.
+with ended as (
+    update dataflows_memory.item i
+    set retired_at = greatest($2::timestamptz, i.recorded_at), live = false,
+        ended_run = $3::uuid, ended_step = $4::text
+    where i.id = any($1::bigint[]) and i.retired_at = 'infinity'
+    returning i.id
+)
+update dataflows_memory.posting p set live = false from ended e where p.item = e.id;
+
+-- name: end_vectors
+-- $1 items
+update {vectors} v set live = false where v.item = any($1::bigint[]) and v.live;
+
+-- name: embedders
+select id, dimension from dataflows_memory.embedder order by id;
+
+-- name: forget
+-- $1 items: for good, with words and vectors
+delete from dataflows_memory.item i where i.id = any($1::bigint[]);
+
+-- name: all_of
+-- $1 places $2 origin, null for any $3 ref: every version
+select i.id from dataflows_memory.item i
+where i.place = any($1::int[]) and ($2::text is null or i.origin = $2) and i.ref = $3;
+
+-- name: item
+-- $1 item
+select {item}
+from dataflows_memory.item i join dataflows_memory.place p on p.id = i.place
+join dataflows_memory.collection c on c.id = p.collection
+where i.id = $1;
+
+-- name: history
+-- $1 places $2 ref
+select {item}
+from dataflows_memory.item i join dataflows_memory.place p on p.id = i.place
+join dataflows_memory.collection c on c.id = p.collection
+where i.place = any($1::int[]) and i.ref = $2
+order by i.part, i.recorded_at, i.id;
+
+-- name: last_part
+-- $1 place $2 origin $3 ref
+select max(i.part) from dataflows_memory.item i where i.place = $1 and i.origin = $2 and i.ref = $3 and i.live;
+
+-- name: counts
+-- $1 places
+select count(*) filter (where i.live), count(*) from dataflows_memory.item i where i.place = any($1::int[]);
+
+-- name: tail
+-- $1 place $2 origin $3 ref $4 how many
+-- The last parts of a group.
+select i.id, i.place, i.origin, i.ref, i.part, i.hash, i.around_hash, i.heading, i.meta, i.valid_from, i.text
+from (
+    select * from dataflows_memory.item i
+    where i.place = $1 and i.origin = $2 and i.ref = $3 and i.live order by i.part desc limit $4
+) i order by i.part;
+
+-- name: set_around
+-- $1 items $2 hashes $3 lengths: other neighbours than before
+update dataflows_memory.item i set around_hash = a.hash, around = a.length
+from unnest($1::bigint[], $2::bytea[], $3::int[]) as a(item, hash, length) where i.id = a.item;
+
+-- name: drop_postings
+-- $1 items
+delete from dataflows_memory.posting p where p.item = any($1::bigint[]);
+
+-- name: make_source
+-- $1 place $2 name $3 template $4 properties
+insert into dataflows_memory.source (place, name, template, meta) values ($1, $2, $3, $4::text[])
+on conflict (place, name) do nothing;
+
+-- name: sources
+-- $1 places
+select s.id, s.place, s.name, s.template, s.meta, s.cursor from dataflows_memory.source s
+where s.place = any($1::int[]) order by s.name;
+
+-- name: move_source
+-- $1 source $2 cursor
+update dataflows_memory.source set cursor = $2 where id = $1;
+
+-- name: change_source
+-- $1 source $2 template $3 properties: everything is read again
+update dataflows_memory.source set template = $2, meta = $3::text[], cursor = null where id = $1;
+
+-- name: drop_source
+-- $1 source
+delete from dataflows_memory.source where id = $1;
+
+-- name: own_source
+-- $1 source: true where nobody else reads its changes
+select pg_try_advisory_lock(724036, $1::int);
+
+-- name: leave_source
+-- $1 source
+select pg_advisory_unlock(724036, $1::int);
+
+-- name: rows_of
+-- $1 place $2 table: the items of its rows
+select i.id from dataflows_memory.item i
+where i.place = $1 and i.origin = 'row' and starts_with(i.ref, $2::text || '/');
+
+-- name: untold
+-- $1 table: whether there are changes that nobody is told of yet, because an older transaction goes on
+select exists (
+    select from dataflows.write w
+    where w.name = $1 and w.xid >= pg_snapshot_xmin(pg_current_snapshot())
+);

@@ -1,0 +1,236 @@
+"""The memory's part of a database: its schema, its collections, its tables of vectors, its statements."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dataflows_sdk.errors import RecallError
+from dataflows_sdk.store.database import Database
+from dataflows_sdk.store.sqlfiles import statement
+
+if TYPE_CHECKING:
+    from dataflows_sdk.store.database import Connection
+
+_PACKAGE = "dataflows_memory"
+_SCHEMA = "dataflows_memory"
+_PLACE = re.compile(r"\{(\w+)\}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The table of the vectors of one embedder."""
+
+    id: int
+    name: str
+    dimension: int
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What is put into statements for it."""
+        return {
+            "vectors": f"{_SCHEMA}.vectors_{self.id}",
+            "index": f"vectors_{self.id}",
+            "length": str(self.dimension),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection as it is in the database."""
+
+    id: int
+    name: str
+    language: str
+    around: int
+    vectors: Vectors | None
+
+
+class Store:
+    """Reads and writes; it knows statements, and nothing of what they are for. Thread-safe.
+
+    Args:
+        database: where the memory is.
+        transaction: the connection of the step that is running, or one of its own, for writes.
+        joined: whether a step is running that has written already, and whose writes have to be seen.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        transaction: Callable[[], AbstractContextManager[Connection]],
+        joined: Callable[[], bool],
+    ) -> None:
+        self.database = database
+        self._transaction = transaction
+        self._together: ContextVar[Connection | None] = ContextVar("together", default=None)
+        self._joined = joined
+        self._ready = False
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Bring the schema up to date, once."""
+        if self._ready:
+            return
+        with self._lock:
+            if not self._ready:
+                self.database.migrate(_PACKAGE, _SCHEMA)
+                self._ready = True
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection which sees what the step has written that is running here."""
+        together = self._together.get()
+        if together is not None:
+            yield together
+            return
+        with self._transaction() if self._joined() else self.database.connection() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """The connection of the step that is running, or one of its own, for writes."""
+        together = self._together.get()
+        if together is not None:
+            with together.transaction():
+                yield together
+            return
+        with self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[Connection]:
+        """Everything in this block, in this thread, is one transaction, which no step has a part in."""
+        with self.database.connection() as connection, connection.transaction():
+            token = self._together.set(connection)
+            try:
+                yield connection
+            finally:
+                self._together.reset(token)
+
+    @staticmethod
+    def run(
+        connection: Connection,
+        file: str,
+        name: str,
+        parameters: Sequence[Any] = (),
+        vectors: Vectors | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """Run a named statement."""
+        return Database.execute(connection, text_of(file, name, vectors), parameters)
+
+    def ask(
+        self, file: str, name: str, parameters: Sequence[Any] = (), vectors: Vectors | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run a named statement on a connection of its own."""
+        with self.reading() as connection:
+            return self.run(connection, file, name, parameters, vectors)
+
+    # --- collections -------------------------------------------------------------------------------------
+
+    def collection(self, name: str) -> Collection | None:
+        """What there is of this name."""
+        self.prepare()
+        found = self.ask("items", "collection", [name])
+        if not found:
+            return None
+        (id_, name, language, around, embedder, embedder_name, dimension) = found[0]
+        vectors = None if embedder is None else Vectors(embedder, embedder_name, dimension)
+        return Collection(id_, name, language, around, vectors)
+
+    def make_collection(self, name: str, language: str, around: int) -> Collection:
+        """The collection of this name, made if there is none."""
+        check_name("collection", name)
+        self.prepare()
+        self.ask("items", "make_collection", [name, language, around])
+        made = self.collection(name)
+        assert made is not None
+        return made
+
+    def vectors_for(self, embedder: str, dimension: int) -> Vectors:
+        """The table of an embedder's vectors, made if there is none.
+
+        Raises:
+            RecallError: the database has no extension `vector`; or the embedder's vectors had another length.
+        """
+        found = self.ask("items", "embedder", [embedder])
+        if not found:
+            if not self.database.vector:
+                raise RecallError(
+                    "this database has no extension `vector`, which holds what texts mean: install pgvector on its "
+                    "server (for example the package postgresql-17-pgvector), or connect() without an address; "
+                    "Memory(embedder=None) remembers and finds by words alone"
+                )
+            self.ask("items", "make_embedder", [embedder, dimension])
+            found = self.ask("items", "embedder", [embedder])
+        id_, known = found[0]
+        if known != dimension:
+            raise RecallError(
+                f"vectors of {embedder!r} have {known} numbers in this database and {dimension} now; another model "
+                "needs another name"
+            )
+        vectors = Vectors(id_, embedder, dimension)
+        with self.reading() as connection, connection.transaction():
+            for part in text_of("items", "make_vectors", vectors).split(";"):
+                Database.execute(connection, part)
+        return vectors
+
+    def index_near(self, vectors: Vectors, enough: int) -> None:
+        """Make the index of what is near, where there are *enough* vectors that looking at each would be slow."""
+        self.ask("items", "analyze_vectors", (), vectors)
+        ((there, count),) = self.ask("items", "vectors_index", (), vectors)
+        if there or count < enough:
+            return
+        self.ask("items", "drop_vectors_index", (), vectors)
+        self.ask("items", "make_vectors_index", (), vectors)
+
+    def places(self, collection: Collection, scopes: Sequence[str] | None) -> dict[str, int]:
+        """Scopes that there are, and their numbers."""
+        rows = self.ask("items", "places", [collection.id, None if scopes is None else list(scopes)])
+        return dict(rows)
+
+    def make_place(self, collection: Collection, scope: str) -> int:
+        """The number of a scope, made if there is none."""
+        known = self.places(collection, [scope])
+        if scope not in known:
+            check_name("scope", scope or "-")
+            self.ask("items", "make_places", [collection.id, [scope]])
+            known = self.places(collection, [scope])
+        return known[scope]
+
+    def all_vectors(self, connection: Connection) -> list[Vectors]:
+        """Every embedder that has a table."""
+        return [Vectors(id_, "", dimension) for id_, dimension in self.run(connection, "items", "embedders")]
+
+
+def check_name(what: str, name: object) -> None:
+    """Refuse names that nobody can write again.
+
+    Raises:
+        RecallError: it is none.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RecallError(f"{what}={name!r} is no name: 1 to 200 letters, none of them a control character")
+
+
+#: parts of statements that several have
+_PARTS = {"item": ("items", "item_columns"), **{part: ("recall", part) for part in ("scored", "bm25", "best")}}
+
+
+@cache
+def text_of(file: str, name: str, vectors: Vectors | None = None) -> str:
+    """A statement, with the table of an embedder and the parts that several have put in."""
+    words = {} if vectors is None else vectors.words
+
+    def put_in(found: re.Match[str]) -> str:
+        part = _PARTS.get(found[1])
+        return words[found[1]] if part is None else text_of(*part)
+
+    return _PLACE.sub(put_in, statement(file, name, _PACKAGE))

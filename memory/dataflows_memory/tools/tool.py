@@ -1,0 +1,216 @@
+"""A tool, and a set of tools, in the shapes in which models are offered them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataflows_memory.tools.parameters import Parameters, descriptions
+from dataflows_memory.tools.results import LIMIT, result_text
+from dataflows_memory.tools.schema import strict_schema, tool_name
+from dataflows_sdk.core.durations import format_duration
+from dataflows_sdk.errors import DataflowsError, ToolArgumentError, ToolError
+
+#: seconds that a call may take, where nothing else is said
+WAIT = 30.0
+_LONGEST_DESCRIPTION = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a model is told of its call.
+
+    Attributes:
+        text: JSON, or what went wrong.
+        error: whether it did.
+    """
+
+    text: str
+    error: bool = False
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that a model may call.
+
+    Attributes:
+        name: as models call it.
+        description: for the model: what it does, and when to use it.
+        parameters: of its arguments.
+        function: is called with them, by name; may be a coroutine function.
+        dangerous: whether a person has to agree to each call.
+        wait: seconds that a call may take.
+    """
+
+    name: str
+    description: str
+    parameters: Parameters
+    function: Callable[..., Any]
+    dangerous: bool = False
+    wait: float = WAIT
+    limit: int = LIMIT
+    #: what the name was before it was made one that models can call
+    origin: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.name != tool_name(self.name):
+            raise ToolError(f"{self.name!r} is no name that models can call; {tool_name(self.name)!r} would be")
+        if not callable(self.function):
+            raise ToolError(f"tool {self.name!r}: {self.function!r} cannot be called")
+        if isinstance(self.wait, bool) or not isinstance(self.wait, int | float) or not 0 < self.wait <= 3_600:
+            raise ToolError(f"tool {self.name!r}: wait={self.wait!r} lies between 0 and 3,600 seconds")
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        dangerous: bool = False,
+        wait: float = WAIT,
+        limit: int = LIMIT,
+    ) -> Tool:
+        """A tool that calls a function, described by its signature and docstring.
+
+        Raises:
+            ToolError: a model cannot call it: it has parameters without a name, or that are no JSON.
+        """
+        if not callable(function):
+            raise ToolError(f"{function!r:.100} cannot be called, and so is no tool")
+        given = str(name or getattr(function, "__name__", type(function).__name__))
+        told = description if description is not None else descriptions(inspect.getdoc(function) or "")[0]
+        parameters = Parameters.of_function(function, given)
+        return cls(tool_name(given), told, parameters, function, dangerous, wait, limit, given)
+
+    # --- shapes --------------------------------------------------------------------------------------------
+
+    def openai(self) -> dict[str, Any]:
+        """For ``tools=`` of OpenAI's chat completions."""
+        return {"type": "function", "function": self._shape()}
+
+    def responses(self) -> dict[str, Any]:
+        """For ``tools=`` of OpenAI's responses."""
+        return {"type": "function", **self._shape()}
+
+    def mcp(self) -> dict[str, Any]:
+        """As ``tools/list`` of MCP tells it."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "inputSchema": self.parameters.schema,
+            "annotations": {"destructiveHint": self.dangerous},
+        }
+
+    def _shape(self) -> dict[str, Any]:
+        strict = strict_schema(self.parameters.schema)
+        return {
+            "name": self.name,
+            "description": self.description[:_LONGEST_DESCRIPTION],
+            "parameters": self.parameters.schema if strict is None else strict,
+            "strict": strict is not None,
+        }
+
+    # --- calls ---------------------------------------------------------------------------------------------
+
+    def call(self, given: Any = None) -> Any:
+        """Call it with arguments that a model gave, and give its value; a coroutine is to be awaited.
+
+        Raises:
+            ToolArgumentError: they do not fit.
+        """
+        return self.function(**self.parameters.arguments(given))
+
+    def tell(self, given: Any = None) -> ToolResult:
+        """Call it, wait no longer than it may take, and give what to tell the model, also when it raises."""
+        box: list[ToolResult] = []
+
+        def work() -> None:
+            box.append(self._told(given))
+
+        thread = threading.Thread(target=work, name=f"dataflows-tool-{self.name}", daemon=True)
+        thread.start()
+        thread.join(self.wait)
+        if not box:
+            waited = format_duration(self.wait)
+            return ToolResult(f"{self.name} did not answer within {waited}. It may still go on; ask later.", error=True)
+        return box[0]
+
+    def _told(self, given: Any) -> ToolResult:
+        try:
+            value = self.call(given)
+            if inspect.isawaitable(value):
+                value = asyncio.run(_awaited(value))
+        except ToolArgumentError as error:
+            return ToolResult(f"{self.name}: {error}", error=True)
+        except DataflowsError as error:
+            return ToolResult(_brief(str(error)), error=True)
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model hears of it
+            return ToolResult(_brief(f"{type(error).__name__}: {error}"), error=True)
+        return ToolResult(result_text(value, self.limit))
+
+
+class ToolBox(Mapping[str, Tool]):
+    """Tools by name.
+
+    Args:
+        tools: in the order in which a model sees them.
+
+    Raises:
+        ToolError: two have one name.
+    """
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._tools: dict[str, Tool] = {}
+        for each in tools:
+            other = self._tools.get(each.name)
+            if other is not None:
+                raise ToolError(
+                    f"two tools are called {each.name!r}: {other.origin or other.name!r} and "
+                    f"{each.origin or each.name!r}; give one of them another name="
+                )
+            self._tools[each.name] = each
+
+    def __getitem__(self, name: str) -> Tool:
+        return self._tools[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tools)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def openai(self) -> list[dict[str, Any]]:
+        """For OpenAI's chat completions."""
+        return [each.openai() for each in self._tools.values()]
+
+    def responses(self) -> list[dict[str, Any]]:
+        """For OpenAI's responses."""
+        return [each.responses() for each in self._tools.values()]
+
+    def mcp(self) -> list[dict[str, Any]]:
+        """For MCP."""
+        return [each.mcp() for each in self._tools.values()]
+
+    def tell(self, name: str, given: Any = None) -> ToolResult:
+        """Call a tool by the name that a model gave; an unknown one is told, too."""
+        tool = self._tools.get(name)
+        if tool is None:
+            import difflib
+
+            alike = difflib.get_close_matches(str(name), self._tools, n=3)
+            there = f"did you mean {' or '.join(alike)}?" if alike else f"there are: {', '.join(self._tools)}"
+            return ToolResult(f"there is no tool {name!r:.100}; {there}", error=True)
+        return tool.tell(given)
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 4_000 else f"{text[:4_000]}… ({len(text) - 4_000:,} more characters)"
