@@ -192,8 +192,8 @@ def test_the_index_of_what_is_near_answers_like_looking_at_each(
     memory: Memory, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     texts = [" ".join(three) for three in permutations(WORDS, 3)]
-    monkeypatch.setattr("dataflows_memory.desk._GROWN", 500)
-    monkeypatch.setattr("dataflows_memory.desk.EXACT", 1_000)
+    monkeypatch.setattr("dataflows_memory.base._GROWN", 500)
+    monkeypatch.setattr("dataflows_memory.base.EXACT", 1_000)
     memory.remember(texts)
     exact = [hit.text for hit in memory.recall("alpha tower gate", 6)]
     monkeypatch.setattr(recalling, "EXACT", 100)

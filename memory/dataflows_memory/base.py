@@ -1,0 +1,196 @@
+"""What every part of the memory stands on: the embedder, the collections, the way of items into them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dataflows_memory.embedding.choice import Choice, choose_embedder
+from dataflows_memory.items import New
+from dataflows_memory.recall import EXACT, Known
+from dataflows_memory.store import Store
+from dataflows_memory.tables import Tables
+from dataflows_memory.words import check_language
+from dataflows_memory.writing import Keeper, Stored, Writer
+from dataflows_sdk.errors import RecallError
+
+if TYPE_CHECKING:
+    from dataflows_memory.embedding.embedder import Embedder
+    from dataflows_memory.store import Collection
+    from dataflows_sdk.context import Context
+    from dataflows_sdk.core.durations import Instant
+
+#: what a collection is called when nothing is said
+DEFAULT = "default"
+#: the mark of memory on a step's transaction
+_MARK = "dataflows_memory"
+#: after so many new items the planner is told, and the index of what is near is made if there are enough
+_GROWN = 2_000
+
+
+class Base:
+    """A part of `Memory`."""
+
+    def __init__(self, context: Context, embedder: str | Embedder | None = "auto") -> None:
+        self._context = context
+        self._setting = os.environ.get("DATAFLOWS_EMBEDDER", "auto") if embedder == "auto" else embedder
+        warehouse = context.warehouse
+        self._store = Store(context._database, self._transaction, self._has_written)
+        self._tables = Tables(self._store, warehouse)
+        self._writer = warehouse._writer
+        self._grown = 0
+        self._known = Known()
+
+    def __repr__(self) -> str:
+        return f"<Memory: {self._choice.reason}>"
+
+    @cached_property
+    def _choice(self) -> Choice:
+        return choose_embedder(self._setting)
+
+    @property
+    def _embedder(self) -> Embedder | None:
+        return self._choice.embedder
+
+    def use(self, embedder: str | Embedder | None) -> None:
+        """Take another embedder from now on, for collections that have none yet or are its own.
+
+        Raises:
+            DefinitionError: there is no such embedder.
+            MissingExtraError: it is not installed.
+        """
+        self._choice = choose_embedder(embedder)
+
+    # --- collections -------------------------------------------------------------------------------------
+
+    def collection(self, name: str = DEFAULT, *, language: str = "english", around: int = 1) -> None:
+        """Make a collection, if there is none of this name; `remember` makes one with these defaults.
+
+        Args:
+            name: of it.
+            language: by which words are cut to stems, for example ``"german"``; ``"none"`` leaves them whole.
+            around: with how many neighbours on each side a part of a document or conversation is read besides alone;
+                0 halves what is embedded.
+
+        Raises:
+            RecallError: there is one, with another language or other neighbours; or the name is none.
+        """
+        check_language(language)
+        if not 0 <= around <= 5:
+            raise RecallError(f"around={around}: a part is read with 0 to 5 neighbours on each side")
+        made = self._store.make_collection(name, language, around)
+        if (made.language, made.around) != (language, around):
+            raise RecallError(
+                f"collection {name!r} is there with language={made.language!r} and around={made.around}; "
+                "what is in it was read so: take another name"
+            )
+
+    def collections(self) -> list[dict[str, Any]]:
+        """What there is: name, language, around, embedder, dimension, scopes and the number of items in force."""
+        self._store.prepare()
+        names = ("name", "language", "around", "embedder", "dimension", "scopes", "items")
+        return [
+            {**dict(zip(names, row, strict=True)), "scopes": row[5] or []}
+            for row in self._store.ask("items", "collections")
+        ]
+
+    # --- within ------------------------------------------------------------------------------------------
+
+    def _put(
+        self,
+        collection: str,
+        scope: str,
+        items: Sequence[New],
+        *,
+        append: bool = False,
+        whole: Iterable[tuple[str, str]] = (),
+        at: datetime | None = None,
+    ) -> Stored:
+        home = self._with_embedder(self._made(collection))
+        place = self._store.make_place(home, scope)
+        origin = self._writer.origin(None)
+        writer = Writer(origin.now, origin.run, origin.step)
+        stored = Keeper(self._store, home, self._embedder).put(
+            place, items, writer, append=append, whole=set(whole), at=at
+        )
+        self._settle(home, stored)
+        return stored
+
+    def _made(self, collection: str) -> Collection:
+        return self._store.collection(collection) or self._store.make_collection(collection, "english", 1)
+
+    def _settle(self, home: Collection, stored: Stored) -> None:
+        """Look at sizes again; after many new items tell the planner, and make an index where it pays."""
+        if stored.added or stored.ended:
+            self._known.forget()
+            self._grown += stored.added
+            if self._grown >= _GROWN and not self._has_written():
+                self._grown = 0
+                self._store.ask("items", "settle_words")
+                if home.vectors is not None:
+                    self._store.index_near(home.vectors, EXACT)
+
+    def _with_embedder(self, home: Collection) -> Collection:
+        if self._embedder is None or home.vectors is not None:
+            self._check_same(home)
+            return home
+        vectors = self._store.vectors_for(self._embedder.name, self._embedder.dimension)
+        self._store.ask("items", "use_embedder", [home.id, vectors.id])
+        made = self._store.collection(home.name)
+        assert made is not None
+        return made
+
+    def _check_same(self, home: Collection) -> None:
+        if self._embedder is not None and home.vectors is not None and home.vectors.name != self._embedder.name:
+            raise RecallError(
+                f"collection {home.name!r} was embedded by {home.vectors.name!r}, and this memory has "
+                f"{self._embedder.name!r}: what they give cannot be compared. Use that one, or another collection"
+            )
+
+    def _why_words(self, home: Collection) -> str:
+        if self._embedder is None:
+            return self._choice.reason
+        return f"found by words alone: collection {home.name!r} was written without an embedder"
+
+    def _home(self, collection: str) -> Collection:
+        home = self._store.collection(collection)
+        if home is None:
+            names = ", ".join(repr(each["name"]) for each in self.collections()) or "none yet"
+            raise RecallError(f"there is no collection {collection!r}; there are: {names}")
+        return home
+
+    def _places(self, collection: str, scopes: Sequence[str] | None) -> dict[str, int]:
+        home = self._home(collection)
+        found = self._store.places(home, scopes)
+        missing = [scope for scope in scopes or () if scope not in found]
+        if missing:
+            known = self._store.places(home, None)
+            there = ", ".join(map(repr, sorted(known)[:20])) or "none"
+            raise RecallError(f"nothing was ever remembered in scope {missing[0]!r} of {collection!r}; scopes: {there}")
+        return found
+
+    def _check_properties(self, places: Sequence[int], where: Mapping[str, Any]) -> None:
+        known = {name for (name,) in self._store.ask("recall", "properties", [list(places)])}
+        for name in where:
+            if name.partition(".")[0] not in known:
+                there = ", ".join(map(repr, sorted(known))) or "none"
+                raise RecallError(f"no item has the property {name!r}; there are: {there}")
+
+    def _moment(self, moment: Instant | None) -> datetime | None:
+        return None if moment is None else self._context.warehouse._ago(moment)
+
+    def _now(self) -> datetime | None:
+        return self._writer.origin(None).now
+
+    def _transaction(self) -> Any:
+        joined = self._writer.joined()
+        if joined is not None:
+            joined.marks.add(_MARK)
+        return self._writer.transaction()
+
+    def _has_written(self) -> bool:
+        joined = self._writer.joined()
+        return joined is not None and _MARK in joined.marks
