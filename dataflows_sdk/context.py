@@ -40,10 +40,9 @@ from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
 from dataflows_sdk.starts import Starts
 from dataflows_sdk.store.database import Database
-from dataflows_sdk.syncing.work import SYNC
+from dataflows_sdk.syncing.declared import SYNC, any_declared
 from dataflows_sdk.telemetry import Telemetry, observing
 from dataflows_sdk.vault.gate import Gate
-from dataflows_sdk.warehouse.sources.registry import any_declared
 from dataflows_sdk.worker.executor import Executor
 from dataflows_sdk.worker.retention import Keeper
 from dataflows_sdk.worker.views import Refresher

@@ -14,8 +14,8 @@ from dataflows_sdk.engine.state import TERMINAL
 from dataflows_sdk.errors import DefinitionError, RunFinishedError
 from dataflows_sdk.runs import Run
 from dataflows_sdk.syncing import positions
+from dataflows_sdk.syncing.declared import SYNC, SYNC_NAME
 from dataflows_sdk.syncing.report import SyncReport, SyncState
-from dataflows_sdk.syncing.work import SYNC, SYNC_NAME
 from dataflows_sdk.warehouse.callers import caller_frames
 from dataflows_sdk.warehouse.desk import AsOf, Warehouse
 from dataflows_sdk.warehouse.shape import check_table_name

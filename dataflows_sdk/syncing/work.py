@@ -41,8 +41,6 @@ from dataflows_sdk.warehouse.sources.opening import open_source
 from dataflows_sdk.warehouse.sources.page import Bound, Page, Reach, Source
 from dataflows_sdk.warehouse.sources.throttle import asked_to_wait
 
-#: the name of the workflow
-SYNC_NAME = "dataflows.sync"
 #: what comes back the same at every attempt
 _FINAL = (
     BadRowsError, ShapeError, DefinitionError, NotSerializableError, ServiceClientNotFoundError,
@@ -52,8 +50,9 @@ _FINAL = (
 _MOST_WAITS = 1_000
 
 
-async def _sync(event: Any, step: Any) -> SyncReport | None:
-    work = _Work(step._verbs.engine, event.raw, step.run_id)
+async def sync(event: Any, step: Any, workflow: Workflow) -> SyncReport | None:
+    """What *workflow* does; it may begin another run of itself."""
+    work = _Work(step._verbs.engine, event.raw, step.run_id, workflow)
     begun_at = await step.now()
     place = await step.transaction("begin", work.begin)
     if place["does"] == "nothing":
@@ -107,8 +106,8 @@ async def _pages(step: Any, work: _Work, place: dict[str, Any], begun_at: dateti
 class _Work:
     """What the steps of one run do."""
 
-    def __init__(self, engine: Any, spec: Mapping[str, Any], run: str) -> None:
-        self._engine, self._spec, self._run = engine, spec, UUID(run)
+    def __init__(self, engine: Any, spec: Mapping[str, Any], run: str, workflow: Workflow) -> None:
+        self._engine, self._spec, self._run, self._workflow = engine, spec, UUID(run), workflow
         self.name = str(spec["name"])
         self.into: str | None = spec["into"]
         self.mode = str(spec["mode"])
@@ -303,7 +302,13 @@ class _Work:
         spec = {**json.loads(rows[0][8]), "chained": True, "every": None}
         delay = max(timedelta(milliseconds=1), begun_at + timedelta(seconds=rows[0][10]) - engine.clock.now())
         made = enqueue(
-            engine, engine.database, connection, SYNC, Event(spec), run_id=new_uuid(), placement=Placement(delay=delay)
+            engine,
+            engine.database,
+            connection,
+            self._workflow,
+            Event(spec),
+            run_id=new_uuid(),
+            placement=Placement(delay=delay),
         )
         self._statement(connection, "next", self.name, made)
         return str(made)
@@ -314,6 +319,3 @@ def _short(text: str | None) -> str:
 
     found = positions.shown(positions.read(text))
     return "the beginning" if found is None else REDACTOR.redact_repr(found, 200)
-
-
-SYNC = Workflow(SYNC_NAME, _sync, description="Brings rows of another system into a table, page by page.")
