@@ -21,6 +21,7 @@ from dataflows_memory.embedding.weights import installed
 from dataflows_memory.embedding.wordpiece import WordPiece
 from dataflows_sdk.errors import DefinitionError, EmbeddingError, EmbeddingRefusedError, MissingExtraError
 
+from ..conftest import Need
 from .small_model import HIDDEN, VOCABULARY, as_folder, as_wheel, files, safetensors, tensors
 
 TEXTS = ["the cat", "a dog of the project", "over budget, late!", "x", "the cats budgeted " * 4, "สวัสดี 👨‍👩‍👧 مرحبا"]
@@ -262,10 +263,9 @@ def test_marks_in_a_text_are_text() -> None:
 # --- the real model ---------------------------------------------------------------------------------------
 
 
-def test_the_real_model() -> None:
+def test_the_real_model(need: Need) -> None:
     if installed() is None:
-        # not `need`: weights are not asked of anybody who runs the tests
-        pytest.skip(f"the model is not installed: {weights_module.INSTALL}")
+        need(f"the model is not installed: {weights_module.INSTALL}")
     onnx, numpy = LocalEmbedder(backend="onnx"), LocalEmbedder(backend="numpy")
     texts = [
         "a man is eating food",
