@@ -77,7 +77,8 @@ def test_responses_with_tools_whole_and_streamed(peer: Peer, client: openai.Open
 
 def test_errors_have_the_shape_of_the_api(peer: Peer, client: openai.OpenAI) -> None:
     with pytest.raises(openai.AuthenticationError) as wrong:
-        openai.OpenAI(base_url=peer.url, api_key="sk-other", max_retries=0).embeddings.create(input="x", model="m")
+        with openai.OpenAI(base_url=peer.url, api_key="sk-other", max_retries=0) as other:
+            other.embeddings.create(input="x", model="m")
     assert wrong.value.code == "invalid_api_key"
     peer.script(Status(429, retry_after=3), Status(500), Drop(), Drop(after=20))
     with pytest.raises(openai.RateLimitError) as limited:
