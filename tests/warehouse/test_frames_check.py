@@ -132,7 +132,7 @@ def test_intervals_are_as_long_as_python_holds() -> None:
 def test_far_from_our_time_nothing_breaks(target: str, far: str) -> None:
     for source in ("date", "timestamp", "timestamptz", "timestamp_s", "timestamp_ms"):
         relation = duckdb.connect().sql(f"select try_cast('{far}' as {source}) as a union all select null as a")
-        for zone in (None, "Asia/Kathmandu"):
+        for zone in (None, "Asia/Kathmandu") if target == "timestamptz" else (None,):
             lines, reasons = check(relation, target, "aside", zone)
             assert len(lines) + len(reasons) == 2
             assert target == "json" or lines == [""] * len(lines)

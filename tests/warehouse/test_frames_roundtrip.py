@@ -136,7 +136,7 @@ def tables(draw: st.DrawFn) -> tuple[dict[str, list[Any]], dict[str, str]]:
     return columns, kinds
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tables())
 def test_any_arrow_table_comes_back_equal(postgres: psycopg.Connection[Any], table: Any) -> None:
     columns, kinds = table
@@ -160,7 +160,7 @@ def test_any_arrow_table_comes_back_equal(postgres: psycopg.Connection[Any], tab
             assert same(sent, seen[name]), (name, sent, seen[name])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.none() | texts, st.none() | jsons), min_size=1, max_size=6))
 @example([("x", {"a": "\\u0000"}), (None, "e5"), ("", [1.5, "NaN"])])
 def test_json_lines_come_back_equal(postgres: psycopg.Connection[Any], tmp_path_factory: Any, rows: Any) -> None:
@@ -171,7 +171,7 @@ def test_json_lines_come_back_equal(postgres: psycopg.Connection[Any], tmp_path_
         assert load(postgres, columns, frame.checked(columns).csv(numbered=True)) == rows
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(texts, texts, st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=6))
 def test_csv_comes_back_equal(postgres: psycopg.Connection[Any], tmp_path_factory: Any, rows: Any) -> None:
     import csv
@@ -218,7 +218,7 @@ anything = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @example([Decimal("NaN"), ""], "json", "aside")
 @given(
     st.lists(anything, min_size=1, max_size=6),
