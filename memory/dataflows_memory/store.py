@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +13,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.errors import RecallError
-from dataflows_sdk.store.database import Database
+from dataflows_sdk.store.database import Database, DatabaseError
 from dataflows_sdk.store.sqlfiles import statement
 
 if TYPE_CHECKING:
     from dataflows_sdk.store.database import Connection
 
+log = logging.getLogger("dataflows.memory")
+
 _PACKAGE = "dataflows_memory"
 _SCHEMA = "dataflows_memory"
 _PLACE = re.compile(r"\{(\w+)\}")
+#: PostgreSQL's code for a lock that was not to be had in time
+_LOCKED = "55P03"
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -183,13 +188,23 @@ class Store:
         return vectors
 
     def index_near(self, vectors: Vectors, enough: int) -> None:
-        """Make the index of what is near, where there are *enough* vectors that looking at each would be slow."""
+        """Make the index of what is near, where there are *enough* vectors that looking at each would be slow.
+
+        Not concurrently: that would wait for every transaction of the server. Where somebody who writes takes long, the
+        index is made another time.
+        """
         self.ask("items", "analyze_vectors", (), vectors)
         ((there, count),) = self.ask("items", "vectors_index", (), vectors)
         if there or count < enough:
             return
-        self.ask("items", "drop_vectors_index", (), vectors)
-        self.ask("items", "make_vectors_index", (), vectors)
+        try:
+            with self.database.connection() as connection, connection.transaction():
+                self.run(connection, "items", "not_long")
+                self.run(connection, "items", "make_vectors_index", (), vectors)
+        except DatabaseError as error:
+            if getattr(error, "sqlstate", None) != _LOCKED:
+                raise
+            log.info("the index of %s is made another time: others write", vectors.name)
 
     def places(self, collection: Collection, scopes: Sequence[str] | None) -> dict[str, int]:
         """Scopes that there are, and their numbers."""

@@ -210,3 +210,19 @@ def test_runs_can_be_left_out(memory: Memory, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("update dataflows_memory.item set run = %s where text like '%%failed%%'", [run])
     assert [hit.text for hit in memory.recall("run said", without_runs=[run])] == ["what a good run said"]
+
+
+def test_an_index_is_made_another_time_where_others_write(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setattr("dataflows_memory.base._GROWN", 10)
+    monkeypatch.setattr("dataflows_memory.base.EXACT", 5)
+    memory.remember("something")
+    made = "select count(*) from pg_indexes where indexname = 'vectors_1_near'"
+    with psycopg.connect(database_url) as other:
+        other.execute("update dataflows_memory.vectors_1 set live = live")
+        assert memory.remember([f"thing {n}" for n in range(10)]).added == 10
+        assert other.execute(made).fetchone() == (0,)
+    memory.remember([f"another thing {n}" for n in range(10)])
+    with psycopg.connect(database_url) as other:
+        assert other.execute(made).fetchone() == (1,)

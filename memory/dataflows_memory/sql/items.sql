@@ -58,12 +58,14 @@ analyze {vectors};
 -- An index answers alone only for pages of which it is known that everything in them is visible to all.
 vacuum (analyze) dataflows_memory.posting;
 
--- name: drop_vectors_index
--- What was left of a build that broke off.
-drop index concurrently if exists dataflows_memory.{index}_near;
+-- name: not_long
+-- Whoever has just written is waited for, but not for long; and there is memory for 100,000 vectors.
+select set_config('lock_timeout', '2s', true),
+       set_config('maintenance_work_mem',
+                  greatest(pg_size_bytes(current_setting('maintenance_work_mem')) / 1024, 262144)::text || 'kB', true);
 
 -- name: make_vectors_index
-create index concurrently if not exists {index}_near on {vectors} using hnsw (alone halfvec_cosine_ops) where live;
+create index if not exists {index}_near on {vectors} using hnsw (alone halfvec_cosine_ops) where live;
 
 -- name: make_places
 -- $1 collection $2 scopes
