@@ -161,6 +161,8 @@ class Tools:
             return None
         made = RowTools(self._context, relations, running.may_see, min(seconds, 15.0))
         self._readers.add(made.reader)
+        # a set of tools that nobody has any more leaves no connection
+        weakref.finalize(made.reader, made.reader._keeper.close)
         return made
 
 
