@@ -50,7 +50,10 @@ class Program(click.Group):
         return done
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return [*self.commands, *(name for name in added_commands() if name not in self.commands)]  # as a newcomer meets them
+        return [
+            *self.commands,
+            *(name for name in added_commands() if name not in self.commands),
+        ]  # as a newcomer meets them
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or added_command(cmd_name)

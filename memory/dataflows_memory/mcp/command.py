@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from dataflows_memory.tools.desk import ContextTools
     from dataflows_sdk.context import Context
 
+#: under other names of loopback the server would not see that a page of a stranger asks
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOG = logging.getLogger("dataflows.mcp")
 
 
@@ -57,18 +58,18 @@ def mcp(
     where = None if http is None else _address(http, token)
     from dataflows_memory.mcp.server import mcp_server, serve_http, serve_stdio
 
-    with _printing_to_stderr():
-        from dataflows_sdk.cli.target import load_module, workflows_of
+    with contextlib.ExitStack() as opened:
+        with _printing_to_stderr():
+            from dataflows_sdk.cli.target import load_module, workflows_of
 
-        found = [each for module in modules for each in workflows_of(load_module(module))]
-    with place.open(work=work or bool(modules), make=bool(modules)) as ctx:
-        ctx.register(*found)
-        offered = flows or [each.name for each in found]
-        box = ctx.tools(
-            offered, [] if no_tables else tables or None, memory=None if no_memory else scope,
-            collection=collection, write=write, wait=wait,
-        )  # fmt: skip
-        server = mcp_server(box)
+            found = [each for module in modules for each in workflows_of(load_module(module))]
+            ctx = opened.enter_context(place.open(work=work or bool(modules), make=bool(modules)))
+            ctx.register(*found)
+            box = ctx.tools(
+                flows or [each.name for each in found], [] if no_tables else tables or None,
+                memory=None if no_memory else scope, collection=collection, write=write, wait=wait,
+            )  # fmt: skip
+            server = mcp_server(box)
         if where is None:
             _say(box, "standard input")
             _end_on_signals(ctx)
@@ -90,18 +91,12 @@ def _address(given: str, token: str | None) -> tuple[str, int]:
         raise click.UsageError(f"--http {given}: give a port, or HOST:PORT such as 127.0.0.1:8765")
     if token is not None and not token.strip():
         raise click.UsageError("--token is empty")
-    if token is None and not _is_loopback(host):
+    if token is None and host not in _LOOPBACK:
         raise click.UsageError(
             f"--http {given}: who reaches {host} would read the database and start flows; "
             "give a --token (or DATAFLOWS_MCP_TOKEN), or listen on 127.0.0.1"
         )
     return host, int(number)
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 @contextlib.contextmanager
@@ -117,9 +112,20 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _printing_to_stderr() -> Iterator[None]:
-    """What a module prints while it is loaded is no message of the protocol."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """What is printed before the server is there is no message of the protocol, whoever prints it."""
+    sys.stdout.flush()
+    try:
+        wire = os.dup(1)
+    except OSError:  # there is none
         yield
+        return
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(wire, 1)
+        os.close(wire)
 
 
 def _end_on_signals(ctx: Context) -> None:

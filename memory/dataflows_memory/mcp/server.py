@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import socket
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -91,7 +93,9 @@ async def serve_stdio(server: Server[Any]) -> None:
     from mcp.server.stdio import stdio_server
 
     async with stdio_server() as (read, write):
-        await server.run(read, write, server.create_initialization_options())
+        # it has the descriptor; what waits in the buffer of print() would follow the last message
+        with contextlib.redirect_stdout(sys.stderr):
+            await server.run(read, write, server.create_initialization_options())
 
 
 async def serve_http(
