@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,10 @@ import psutil
 import pytest
 from mcp import Client, StdioServerParameters
 
+from dataflows_memory.mcp import mcp_server
+from dataflows_memory.tools import Tool, ToolBox
 from dataflows_sdk.context import Context
+from dataflows_sdk.errors import MissingExtraError
 
 from ..conftest import MakeContext, wait_until
 
@@ -332,3 +336,40 @@ def test_a_port_that_is_taken_is_told(place: tuple[Context, Path], database_url:
     assert done.returncode == 1
     assert "cannot listen on 127.0.0.1:" in done.stderr
     assert not done.stdout
+
+
+# --- the server by itself ---------------------------------------------------------------------------------
+
+
+def test_a_hung_tool_is_given_up_and_holds_up_no_other() -> None:
+    hung = threading.Event()
+
+    def hang() -> None:
+        """Hang."""
+        hung.wait(30)
+
+    def quick() -> int:
+        """Answer at once."""
+        return 7
+
+    server = mcp_server(ToolBox([Tool.of(hang, wait=1), Tool.of(quick)]))
+
+    async def main() -> None:
+        async with Client(server) as client:
+            slow = asyncio.create_task(refused(client, "hang"))
+            await asyncio.sleep(0)
+            assert await told(client, "quick") == 7
+            assert not slow.done()
+            assert "did not answer within" in await slow
+            assert not (await client.list_resources()).resources
+
+    try:
+        asyncio.run(main())
+    finally:
+        hung.set()
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp.server.lowlevel", None)
+    with pytest.raises(MissingExtraError, match=r"dataflows-sdk\[mcp\]"):
+        mcp_server(ToolBox())
