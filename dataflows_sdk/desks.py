@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows_memory.desk import Memory
+    from dataflows_memory.tools.desk import Tools
     from dataflows_sdk.approvals import Approvals
     from dataflows_sdk.bulk import Bulk
     from dataflows_sdk.connections.clients import ServiceClient, ServiceClients
@@ -260,6 +261,14 @@ class Desks:
         from dataflows_sdk.plugins import desk
 
         made: Memory = desk("memory")(self._whole)
+        return made
+
+    @cached_property
+    def tools(self) -> Tools:
+        """Sets of tools for models: ``ctx.tools(flows=[…], tables=[…], memory=scope)``."""
+        from dataflows_sdk.plugins import desk
+
+        made: Tools = desk("tools")(self._whole)
         return made
 
     @cached_property

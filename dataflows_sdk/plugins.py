@@ -1,4 +1,7 @@
-"""What other packages hang on a context: entry points of the group ``dataflows_sdk.desks``, loaded when asked for."""
+"""What other packages hang on a context and on the command line, loaded when asked for.
+
+Entry points of the groups ``dataflows_sdk.desks`` and ``dataflows_sdk.commands``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from dataflows_sdk.errors import MissingExtraError
 
 _GROUP = "dataflows_sdk.desks"
+_COMMANDS = "dataflows_sdk.commands"
 
 
 @cache
@@ -27,3 +31,14 @@ def desk(name: str) -> Callable[[Any], Any]:
         )
     made: Callable[[Any], Any] = found[0].load()
     return made
+
+
+def added_commands() -> list[str]:
+    """The names of the commands that installed packages add to ``dataflows``."""
+    return sorted({point.name for point in entry_points(group=_COMMANDS)})
+
+
+def added_command(name: str) -> Any:
+    """The command of this name (click's); None if no installed package brings it."""
+    found = sorted(entry_points(group=_COMMANDS, name=name), key=lambda point: point.value)
+    return found[0].load() if found else None

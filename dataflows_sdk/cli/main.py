@@ -25,6 +25,7 @@ from dataflows_sdk.cli.show import show
 from dataflows_sdk.cli.tail import tail
 from dataflows_sdk.cli.worker import worker
 from dataflows_sdk.errors import DataflowsError
+from dataflows_sdk.plugins import added_command, added_commands
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -49,7 +50,13 @@ class Program(click.Group):
         return done
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(self.commands)  # in the order in which a newcomer meets them
+        return [
+            *self.commands,
+            *(name for name in added_commands() if name not in self.commands),
+        ]  # as a newcomer meets them
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or added_command(cmd_name)
 
 
 def _nobody_reads() -> None:

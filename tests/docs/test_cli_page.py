@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
 from dataflows_sdk.cli.main import cli
@@ -20,5 +21,8 @@ def helped(*arguments: str) -> str:
 def test_the_page_has_every_command_as_it_is() -> None:
     text = PAGE.read_text(encoding="utf-8")
     shown = dict(re.findall(r"^## (dataflows[^\n]*)\n\n```text\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL))
-    real = {"dataflows": helped(), **{f"dataflows {name}": helped(name) for name in cli.commands}}
+    real = {
+        "dataflows": helped(),
+        **{f"dataflows {name}": helped(name) for name in cli.list_commands(click.Context(cli))},
+    }
     assert shown == real

@@ -23,13 +23,13 @@ def result_text(value: Any, limit: int = LIMIT) -> str:
         limit: at least 200.
     """
     limit = max(limit, 200)
-    plain = _plain(value)
-    text = _json(plain)
+    whole = plain(value)
+    text = _json(whole)
     if len(text) <= limit:
         return text
     for items, characters in _TRIES:
         shorter = _json({"cut": f"This is a part: all of it has {len(text):,} characters.",
-                         "result": _cut(plain, items, characters, 0)})  # fmt: skip
+                         "result": _cut(whole, items, characters, 0)})  # fmt: skip
         if len(shorter) <= limit:
             return shorter
     room = limit - 120
@@ -40,7 +40,8 @@ def result_text(value: Any, limit: int = LIMIT) -> str:
         room -= max(1, len(last) - limit)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it; what JSON lacks is text."""
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflows_memory.tools.parameters import Parameters, descriptions
-from dataflows_memory.tools.results import LIMIT, result_text
+from dataflows_memory.tools.results import LIMIT, plain, result_text
 from dataflows_memory.tools.schema import strict_schema, tool_name
 from dataflows_sdk.core.durations import format_duration
+from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.errors import DataflowsError, ToolArgumentError, ToolError
 
 #: seconds that a call may take, where nothing else is said
@@ -44,6 +46,9 @@ class Tool:
         function: is called with them, by name; may be a coroutine function.
         dangerous: whether a person has to agree to each call.
         wait: seconds that a call may take.
+        limit: characters of an answer.
+        reads: whether a call changes nothing.
+        redactor: masks secrets in what the model is told.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Tool:
     limit: int = LIMIT
     #: what the name was before it was made one that models can call
     origin: str = field(default="", compare=False)
+    reads: bool = False
+    redactor: Redactor = field(default=REDACTOR, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.name != tool_name(self.name):
@@ -103,7 +110,7 @@ class Tool:
             "name": self.name,
             "description": self.description,
             "inputSchema": self.parameters.schema,
-            "annotations": {"destructiveHint": self.dangerous},
+            "annotations": {"readOnlyHint": True} if self.reads else {"destructiveHint": self.dangerous},
         }
 
     def _shape(self) -> dict[str, Any]:
@@ -128,30 +135,63 @@ class Tool:
     def tell(self, given: Any = None) -> ToolResult:
         """Call it, wait no longer than it may take, and give what to tell the model, also when it raises."""
         box: list[ToolResult] = []
+        self._thread(lambda: box.append(self._told(given))).join(self.wait)
+        return box[0] if box else self._too_long()
+
+    async def atell(self, given: Any = None) -> ToolResult:
+        """`tell`, to be awaited: who stops awaiting waits no more, and a coroutine function is cancelled."""
+        if inspect.iscoroutinefunction(self.function):
+            try:
+                async with asyncio.timeout(self.wait):
+                    return self._shown(await self.call(given))
+            except TimeoutError:
+                return self._too_long()
+            except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model hears of it
+                return self._raised(error)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[ToolResult] = loop.create_future()
 
         def work() -> None:
-            box.append(self._told(given))
+            told = self._told(given)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(told))
 
-        thread = threading.Thread(target=work, name=f"dataflows-tool-{self.name}", daemon=True)
+        self._thread(work)
+        try:
+            return await asyncio.wait_for(done, self.wait)
+        except TimeoutError:
+            return self._too_long()
+
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
+        # one of its own, for a tool that hangs would keep one of a pool for ever
+        thread = threading.Thread(target=work, name=f"tool-{self.name}", daemon=True)
         thread.start()
-        thread.join(self.wait)
-        if not box:
-            waited = format_duration(self.wait)
-            return ToolResult(f"{self.name} did not answer within {waited}. It may still go on; ask later.", error=True)
-        return box[0]
+        return thread
 
     def _told(self, given: Any) -> ToolResult:
         try:
             value = self.call(given)
             if inspect.isawaitable(value):
                 value = asyncio.run(_awaited(value))
-        except ToolArgumentError as error:
-            return ToolResult(f"{self.name}: {error}", error=True)
-        except DataflowsError as error:
-            return ToolResult(_brief(str(error)), error=True)
+            return self._shown(value)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model hears of it
-            return ToolResult(_brief(f"{type(error).__name__}: {error}"), error=True)
-        return ToolResult(result_text(value, self.limit))
+            return self._raised(error)
+
+    def _shown(self, value: Any) -> ToolResult:
+        # masked before it is cut: half a secret is not recognised any more
+        whole = self.redactor.redact_value(plain(value))
+        return ToolResult(self.redactor.redact_text(result_text(whole, self.limit)))
+
+    def _raised(self, error: Exception) -> ToolResult:
+        if isinstance(error, ToolArgumentError):
+            text = f"{self.name}: {error}"
+        else:
+            text = str(error) if isinstance(error, DataflowsError) else f"{type(error).__name__}: {error}"
+        return ToolResult(_brief(self.redactor.redact_text(text)), error=True)
+
+    def _too_long(self) -> ToolResult:
+        waited = format_duration(self.wait)
+        return ToolResult(f"{self.name} did not answer within {waited}. It may still go on; ask later.", error=True)
 
 
 class ToolBox(Mapping[str, Tool]):
@@ -196,16 +236,38 @@ class ToolBox(Mapping[str, Tool]):
         """For MCP."""
         return [each.mcp() for each in self._tools.values()]
 
-    def tell(self, name: str, given: Any = None) -> ToolResult:
-        """Call a tool by the name that a model gave; an unknown one is told, too."""
-        tool = self._tools.get(name)
-        if tool is None:
-            import difflib
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """The tools as plain functions by name: they check their arguments, give values, and raise."""
+        return {name: _plainly(tool) for name, tool in self._tools.items()}
 
-            alike = difflib.get_close_matches(str(name), self._tools, n=3)
-            there = f"did you mean {' or '.join(alike)}?" if alike else f"there are: {', '.join(self._tools)}"
-            return ToolResult(f"there is no tool {name!r:.100}; {there}", error=True)
-        return tool.tell(given)
+    def call(self, name: str, given: Any = None) -> str:
+        """Call a tool by the name and with the arguments (a dict, or JSON) that a model gave; the text to tell it."""
+        return self.tell(name, given).text
+
+    def tell(self, name: str, given: Any = None) -> ToolResult:
+        """`call`, which also says whether it went wrong; an unknown tool is told, too."""
+        tool = self._tools.get(name) if isinstance(name, str) else None
+        return self._unknown(name) if tool is None else tool.tell(given)
+
+    async def atell(self, name: str, given: Any = None) -> ToolResult:
+        """`tell`, to be awaited."""
+        tool = self._tools.get(name) if isinstance(name, str) else None
+        return self._unknown(name) if tool is None else await tool.atell(given)
+
+    def _unknown(self, name: object) -> ToolResult:
+        import difflib
+
+        alike = difflib.get_close_matches(str(name), self._tools, n=3)
+        there = f"did you mean {' or '.join(alike)}?" if alike else f"there are: {', '.join(self._tools)}"
+        return ToolResult(f"there is no tool {name!r:.100}; {there}", error=True)
+
+
+def _plainly(tool: Tool) -> Callable[..., Any]:
+    def call(**arguments: Any) -> Any:
+        return tool.call(arguments)
+
+    call.__name__, call.__doc__ = tool.name, tool.description
+    return call
 
 
 async def _awaited(value: Any) -> Any:
