@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dataflows_memory.models import Budget, ChatModel, Price, Reply, Used
+from dataflows_memory.models import Budget, ChatModel, Price, Reply, ScriptedModel, Used
 from dataflows_memory.models.costs import check_budget
 from dataflows_sdk.core.retry import Retry
 from dataflows_sdk.errors import DefinitionError, ModelError, ModelRefusedError
@@ -135,3 +135,17 @@ def test_a_budget_is_used_up_when_nothing_is_left() -> None:
     assert not budget.left(Used(60, 40, money=Decimal("0.1")))
     assert not budget.left(Used(1, 1, money=Decimal("0.5")))
     assert budget.more({"tokens": 1}).left(Used(60, 40, money=Decimal("0.1")))
+
+
+def test_a_script_is_said_in_order_and_ends() -> None:
+    model = ScriptedModel(("add", {"a": 1}), "it is  two", price=Price(1, 1))
+    pieces: list[str | None] = []
+    assert [(call.name, call.arguments) for call in model.complete(ASK).calls] == [("add", '{"a": 1}')]
+    reply = model.complete(ASK, on_text=pieces.append)
+    assert "".join(each or "" for each in pieces) == reply.text == "it is  two"
+    assert reply.used.money
+    assert len(model.asked) == 2
+    with pytest.raises(ModelRefusedError, match="no further answer"):
+        model.complete(ASK)
+    with pytest.raises(DefinitionError, match="an answer is a text"):
+        ScriptedModel(7)  # type: ignore[arg-type]

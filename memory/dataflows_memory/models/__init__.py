@@ -3,5 +3,6 @@
 from dataflows_memory.models.chat import ChatModel
 from dataflows_memory.models.costs import Budget, Price, Used
 from dataflows_memory.models.replies import Call, Reply
+from dataflows_memory.models.scripted import ScriptedModel
 
-__all__ = ["Budget", "Call", "ChatModel", "Price", "Reply", "Used"]
+__all__ = ["Budget", "Call", "ChatModel", "Price", "Reply", "ScriptedModel", "Used"]
