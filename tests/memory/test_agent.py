@@ -292,6 +292,62 @@ def _agent(ctx: Context, model: ChatModel, noted: Path) -> Any:
     return ctx.agent(model, [note], name="noter")
 
 
+DYING = """
+import os, signal, sys, time
+from pathlib import Path
+import dataflows_sdk as df
+from dataflows_memory.models import ChatModel
+from dataflows_memory.tools import Tool
+
+url, peer, key, noted = sys.argv[1:]
+
+
+def pay(amount: int) -> str:
+    "Pay it."
+    Path(noted).write_text("paid")
+    time.sleep(0.3)  # long enough for the step to be noted as begun
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+ctx = df.connect(url, lease="500ms")
+tool = Tool.of(pay, dangerous=True)
+agent = ctx.agent(ChatModel("gpt-4o-mini", base_url=peer, api_key=key), [tool], name="payer")
+run = agent.start("Pay 5.")
+while not (asked := ctx.approvals.pending(run)):
+    time.sleep(0.02)
+print(run.id, flush=True)
+ctx.approvals.respond(asked[0], True)
+run.wait()
+"""
+
+
+def test_a_dangerous_tool_that_was_under_way_is_not_called_again_by_itself(
+    make_ctx: MakeContext, database_url: str, model: ChatModel, peer: Peer, tmp_path: Path
+) -> None:
+    peer.script(Text(calls=(ToolCall("pay", {"amount": 5}),)), Text("Paid."))
+    noted = tmp_path / "noted"
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, database_url, peer.url, peer.key, str(noted)],
+        stdout=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == -9
+    called: list[int] = []
+
+    def pay(amount: int) -> str:
+        """Pay it."""
+        called.append(amount)
+        return "paid"
+
+    ctx = make_ctx(lease="500ms")
+    agent = ctx.agent(model, [Tool.of(pay, dangerous=True)], name="payer")
+    run = ctx.get(done.stdout.strip())
+    wait_until(lambda: run.status == "waiting", "somebody is asked whether it was done")
+    assert (noted.read_text(), called) == ("paid", [])
+    run.resolve("tool 1.1 pay", "retry")
+    assert agent.result(run, timeout="20s").text == "Paid."
+    assert called == [5]
+
+
 # --- bad input --------------------------------------------------------------------------------------------
 
 
