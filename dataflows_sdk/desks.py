@@ -13,6 +13,7 @@ from dataflows_sdk.arguments import moment_or_ago
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dataflows_memory.agents.agent import Agents
     from dataflows_memory.desk import Memory
     from dataflows_memory.tools.desk import Tools
     from dataflows_sdk.approvals import Approvals
@@ -269,6 +270,14 @@ class Desks:
         from dataflows_sdk.plugins import desk
 
         made: Tools = desk("tools")(self._whole)
+        return made
+
+    @cached_property
+    def agent(self) -> Agents:
+        """Makes agents whose every call is a step of a run: ``ctx.agent(model, tools)``."""
+        from dataflows_sdk.plugins import desk
+
+        made: Agents = desk("agent")(self._whole)
         return made
 
     @cached_property

@@ -67,6 +67,8 @@ What a user may catch::
 
 
     ├── EmbeddingError                   texts were not made into vectors; `.done` has those that were, `.status`
+    ├── ModelError                       a model did not answer; `.status`
+    ├── BudgetUsedUpError                a run waits because its tokens or money are used up; `.run_id`
     ├── DocumentError                    a document that cannot be read, or not cut so; it says what is wrong with it
     ├── ArchiveError                     a file that is no archive, or of a newer format; one that cannot be written
     ├── JoinError                        a join of a flow that can no longer hold
@@ -95,6 +97,7 @@ What a step may raise to steer its own retries::
     ├── MissingScopeError                a connection may not do what a call needs; `.missing`
     ├── ConnectionAuthError              a connection whose access ended, or a token that goes elsewhere; `.connection`
     ├── EmbeddingRefusedError            also an EmbeddingError: the endpoint or the model will never take it
+    ├── ModelRefusedError                also a ModelError: the endpoint or the model will never take it
     ├── UnexpectedStatusError            also an HttpStatusError: no error, but not the status that was expected
     └── MailRefusedError                 also a MailError: the server will never take this message
     RetryAfter                           try again, but not before so many seconds
@@ -500,6 +503,44 @@ class EmbeddingError(DataflowsError):
         return self.status
 
 
+class ModelError(DataflowsError):
+    """A model did not answer.
+
+    Attributes:
+        status: what the endpoint answered, for example 503; None where it did not answer.
+        headers: of that answer, by lower-case name; retries of a step follow its ``Retry-After``.
+    """
+
+    def __init__(
+        self, message: str | None = None, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+
+    @property
+    def response(self) -> ModelError:
+        """Itself: the shape that httpx and requests have, by which retries know an HTTP answer."""
+        return self
+
+    @property
+    def status_code(self) -> int | None:
+        """The status, under the name that httpx and requests give it."""
+        return self.status
+
+
+class BudgetUsedUpError(DataflowsError):
+    """A run waits: the tokens or the money that it may use are used up. Nothing is lost; it goes on when given more.
+
+    Attributes:
+        run_id: of the run that waits.
+    """
+
+    def __init__(self, message: str | None = None, run_id: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
 class DocumentError(DataflowsError):
     """A document cannot be read, or not be cut like this."""
 
@@ -637,6 +678,10 @@ class EgressDeniedError(NonRetryableError):
 
 class EmbeddingRefusedError(EmbeddingError, NonRetryableError):
     """The endpoint or the model will not take these texts, however often they are sent."""
+
+
+class ModelRefusedError(ModelError, NonRetryableError):
+    """The endpoint or the model will not take this conversation, however often it is sent."""
 
 
 class DecryptionError(NonRetryableError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dataflows_memory.asking.desk import Asking
 from dataflows_memory.base import DEFAULT
 from dataflows_memory.checks import check_ref, checked_meta, checked_text, number, origins, ref_of
 from dataflows_memory.conditions import conditions
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _AT_RECALL = 1_000
 
 
-class Memory(Sources):
+class Memory(Sources, Asking):
     """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
 
     Args:

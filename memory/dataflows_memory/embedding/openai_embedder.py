@@ -9,21 +9,20 @@ import time
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from dataflows_memory.embedding.batches import Ask, Reply, Terms, Wait, conversation
 from dataflows_memory.embedding.embedder import Usage
+from dataflows_memory.endpoint import OPENAI, checked_url, key_of, need_openai, public_url
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.redact import REDACTOR, Secret
 from dataflows_sdk.core.retry import Retry
-from dataflows_sdk.errors import DefinitionError, MissingExtraError
+from dataflows_sdk.errors import DefinitionError
 
 if TYPE_CHECKING:
     import openai
 
     from dataflows_memory.embedding.embedder import Vectors
 
-_OPENAI = "https://api.openai.com/v1"
 _DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 _RETRY = Retry(6, initial_delay="500ms", max_delay="30s")
 
@@ -71,7 +70,7 @@ class OpenAIEmbedder:
         retry: Retry = _RETRY,
         longest_wait: Duration = "60s",
     ) -> None:
-        _need_openai()
+        need_openai("OpenAIEmbedder")
         if not isinstance(model, str) or not model.strip():
             raise DefinitionError(f"model is the name of a model, not {model!r}")
         for what, number, most in (
@@ -88,13 +87,13 @@ class OpenAIEmbedder:
         if too_long not in {"shorten", "refuse"}:
             raise DefinitionError(f'too_long is "shorten" or "refuse", not {too_long!r}')
         self.model, self.dimensions = model, dimensions
-        self._url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI)
-        self._key = _key(api_key, self._url)
+        self._url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI)
+        self._key = key_of(api_key, self._url)
         self._name = name or f"openai/{model}" + (f"/{dimensions}" if dimensions else "")
         self._dimension = dimensions or _DIMENSIONS.get(model)
         self._timeout = parse_duration(timeout).total_seconds()
         self._terms = Terms(
-            what=f"the endpoint {_public(self._url)} with the model {model!r}",
+            what=f"the endpoint {public_url(self._url)} with the model {model!r}",
             batch=batch,
             batch_tokens=batch_tokens,
             max_tokens=max_tokens,
@@ -179,7 +178,7 @@ class OpenAIEmbedder:
         self.close()
 
     def __repr__(self) -> str:
-        return f"OpenAIEmbedder({self.model!r}, name={self._name!r}, base_url={_public(self._url)!r})"
+        return f"OpenAIEmbedder({self.model!r}, name={self._name!r}, base_url={public_url(self._url)!r})"
 
     def _learned(self, vectors: Vectors) -> Vectors:
         if self._dimension is None and len(vectors):
@@ -247,38 +246,3 @@ def _reply(error: openai.OpenAIError) -> Reply:
         return Reply(None, lost="it took longer than the timeout")
     cause = error.__cause__ or error
     return Reply(None, lost=f"{type(cause).__name__}: {cause}")
-
-
-def _need_openai() -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("openai") is None:
-        raise MissingExtraError(
-            "OpenAIEmbedder needs openai, which is not installed: pip install 'dataflows-sdk[memory]'"
-        )
-
-
-def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise DefinitionError(f"base_url is like {_OPENAI!r}, not {_public(url)!r}")
-    return url
-
-
-def _public(url: str) -> str:
-    """The address without a password, and without the query, where some put a key."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _key(given: str | Secret | None, url: str) -> Secret:
-    key = given.reveal() if isinstance(given, Secret) else given
-    if key is None:
-        key = os.environ.get("OPENAI_API_KEY", "")
-    key = key.strip()
-    if not key and url == _OPENAI:
-        raise DefinitionError(
-            "there is no API key for OpenAI: set OPENAI_API_KEY or pass api_key=; for an endpoint of your own "
-            "pass base_url="
-        )
-    return Secret(key)
