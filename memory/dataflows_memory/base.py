@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dataflows_memory.embedding.choice import Choice, choose_embedder
 from dataflows_memory.items import New
 from dataflows_memory.recall import EXACT, Known
+from dataflows_memory.runs import Runs
 from dataflows_memory.store import Store
 from dataflows_memory.tables import Tables
 from dataflows_memory.words import check_language
@@ -40,6 +41,7 @@ class Base:
         warehouse = context.warehouse
         self._store = Store(context._database, self._transaction, self._has_written)
         self._tables = Tables(self._store, warehouse)
+        self._runs = Runs(self._store)
         self._writer = warehouse._writer
         self._grown = 0
         self._known = Known()

@@ -9,7 +9,8 @@ from typing import Any
 
 from dataflows_memory.items import ORIGINS
 from dataflows_memory.store import check_name
-from dataflows_sdk.errors import RecallError
+from dataflows_sdk.core.redact import REDACTOR
+from dataflows_sdk.errors import NotSerializableError, RecallError
 
 #: letters of an item
 _LONGEST = 10_000_000
@@ -40,6 +41,11 @@ def checked_text(text: Any) -> str:
     if len(text) > _LONGEST:
         raise RecallError(
             f"the text has {len(text):,} letters, an item at most {_LONGEST:,}; cut it: add_document() does"
+        )
+    if REDACTOR.has_literal(text):
+        raise NotSerializableError(
+            "the text holds a declared secret, which is kept in no memory: take it out, or mask it with "
+            "REDACTOR.redact_text(text)"
         )
     return text.encode("utf-8", "replace").decode("utf-8")
 

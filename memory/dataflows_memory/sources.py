@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.base import DEFAULT, Base
-from dataflows_memory.checks import check_ref, checked_meta
+from dataflows_memory.checks import check_ref, checked_meta, checked_text
 from dataflows_memory.documents.chunks import chunk
 from dataflows_memory.documents.document import Document
 from dataflows_memory.documents.reading import read_document
 from dataflows_memory.items import New
+from dataflows_memory.runs import RUNS
 from dataflows_memory.tables import Source
 from dataflows_memory.writing import Keeper, Stored
 from dataflows_sdk.errors import DocumentError, RecallError
@@ -65,7 +66,7 @@ class Sources(Base):
         begin = self._moment(since)
         items = [
             New(
-                each.text,
+                checked_text(each.text),
                 "document",
                 check_ref(name),
                 each.position,
@@ -112,16 +113,16 @@ class Sources(Base):
         return stored
 
     def drop_index(self, table: str, *, collection: str = DEFAULT, scope: str = "") -> None:
-        """Follow a table no longer, and forget its rows.
+        """Follow a table no longer, and forget its rows; ``"dataflows.runs"`` are the runs.
 
         Raises:
             RecallError: it is not followed.
         """
         place = self._places(collection, [scope])[scope]
-        source = self._tables.source(place, table)
+        source = self._runs.source(place) if table == RUNS else self._tables.source(place, table)
         if source is None:
             raise RecallError(f"table {table!r} is not followed in scope {scope!r} of collection {collection!r}")
-        self._tables.drop(source)
+        (self._runs if table == RUNS else self._tables).drop(source)
         self._known.forget()
 
     def refresh(self, *, collection: str = DEFAULT, scope: str | Sequence[str] | None = None) -> Stored:
@@ -131,11 +132,29 @@ class Sources(Base):
         total, _ = self._follow(home, list(self._places(collection, scopes).values()), None)
         return total
 
+    def index_runs(self, *workflows: str, steps: bool = True, collection: str = DEFAULT, scope: str = "") -> Stored:
+        """Remember how runs ended, and follow those that will: what was asked, what came of it, what went wrong.
+
+        Secrets are masked, values are cut after 400 letters. `recall` with ``where={"status": "succeeded"}`` leaves
+        out what failed.
+
+        Args:
+            workflows: their names; none: all but the library's own.
+            steps: besides, an item for each step.
+            collection, scope: where.
+        """
+        home = self._with_embedder(self._made(collection))
+        source = self._runs.declare(self._store.make_place(home, scope), workflows, steps)
+        stored, _ = self._runs.follow(source, Keeper(self._store, home, self._embedder))
+        self._settle(home, stored)
+        return stored
+
     def _follow(self, home: Collection, places: Sequence[int], most: int | None) -> tuple[Stored, list[Source]]:
         """Read changes of the tables that are followed; those that are not through with."""
         total, behind = Stored(()), []
         for source in self._tables.sources(places):
-            stored, through = self._tables.follow(source, Keeper(self._store, home, self._embedder), most)
+            follower = self._runs if source.name == RUNS else self._tables
+            stored, through = follower.follow(source, Keeper(self._store, home, self._embedder), most)
             if not through:
                 behind.append(source)
             self._settle(home, stored)

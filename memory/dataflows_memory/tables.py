@@ -103,7 +103,7 @@ class Tables:
             most: how many changes at the most; None: all.
         """
         total, left = Stored(()), most
-        with self._alone(source) as mine:
+        with alone(self._store, source) as mine:
             if not mine:
                 return total, False
             source = next(each for each in self.sources([source.place]) if each.id == source.id)
@@ -114,7 +114,7 @@ class Tables:
                 sent = keeper.warm(new for _, _, new in self._versions(source, changes) if new is not None)
                 with self._store.together() as connection:
                     for news, gone in self._rounds(source, changes):
-                        total += replace(keeper.put(source.place, news, _NOBODY, gone=gone), items=())
+                        total += replace(keeper.put(source.place, news, NOBODY, gone=gone), items=())
                     self._store.run(connection, "items", "move_source", [source.id, changes.cursor])
                 total += Stored((), embedded=sent)
                 if len(changes) < _PAGE:
@@ -159,24 +159,25 @@ class Tables:
                 New(text, "row", ref, meta=meta, valid_from=change.at, run=change.run, step=change.step),
             )
 
-    @contextmanager
-    def _alone(self, source: Source) -> Iterator[bool]:
-        """Whether nobody else follows the table at this moment; nobody will until the end of the block."""
-        with self._store.database.connection() as connection:
-            ((mine,),) = self._store.run(connection, "items", "own_source", [source.id])
-            try:
-                yield mine
-            finally:
-                if mine:
-                    self._store.run(connection, "items", "leave_source", [source.id])
-
     def _forget(self, connection: Any, source: Source) -> None:
         ids = [id_ for (id_,) in self._store.run(connection, "items", "rows_of", [source.place, source.name])]
         self._store.run(connection, "items", "forget", [ids])
 
 
+@contextmanager
+def alone(store: Store, source: Source) -> Iterator[bool]:
+    """Whether nobody else follows a source at this moment; nobody will until the end of the block."""
+    with store.database.connection() as connection:
+        ((mine,),) = store.run(connection, "items", "own_source", [source.id])
+        try:
+            yield mine
+        finally:
+            if mine:
+                store.run(connection, "items", "leave_source", [source.id])
+
+
 #: who writes is whoever wrote the row
-_NOBODY = Writer(None, None, None)
+NOBODY = Writer(None, None, None)
 
 
 def columns_in(template: str) -> list[str]:

@@ -265,3 +265,25 @@ select exists (
     select from dataflows.write w
     where w.name = $1 and w.xid >= pg_snapshot_xmin(pg_current_snapshot())
 );
+
+-- name: runs_of
+-- $1 place: the items of runs and steps
+select i.id from dataflows_memory.item i where i.place = $1 and i.origin in ('run', 'step');
+
+-- name: ended_runs
+-- $1 ended since $2 and, at that very moment, with a larger id $3 workflows, null for all $4 how many
+-- Runs of the library's own are left out.
+select r.id, r.workflow, r.version, r.status, r.finished_at, r.seconds, r.input, r.result, r.error
+from dataflows.runs r
+where r.finished_at is not null and not starts_with(r.workflow, 'dataflows.')
+      and ($1::timestamptz is null or (r.finished_at, r.id::text) > ($1::timestamptz, $2::text))
+      and ($3::text[] is null or r.workflow = any($3::text[]))
+order by r.finished_at, r.id::text limit $4;
+
+-- name: steps_of
+-- $1 runs: the last attempt of each step that did something
+select distinct on (s.run, s.key) s.run, s.key, s.op, s.attempt, s.status, s.output, s.error, s.finished_at
+from dataflows.steps s
+where s.run = any($1::uuid[]) and s.op in ('run', 'child', 'transaction', 'wait', 'send', 'undo')
+      and s.status in ('completed', 'failed', 'timed_out') and s.finished_at is not null
+order by s.run, s.key, s.attempt desc, s.seq desc;
