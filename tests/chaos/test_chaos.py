@@ -31,7 +31,7 @@ def play(folder: Path, *arguments: str, seconds: float = 200) -> tuple[int, dict
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_done_twice_in_a_moment_of_chaos(tmp_path: Path) -> None:
-    code, report, output = play(tmp_path, "--minutes", "0.3", "--seed", "11", "--workers", "4")
+    code, report, output = play(tmp_path, "--minutes", "0.2", "--seed", "11", "--workers", "4")
     assert report["violations"] == [], output
     assert report["missed"] == [], output
     assert code == 0
