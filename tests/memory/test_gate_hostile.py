@@ -296,7 +296,10 @@ def unharmed(ground: Ground) -> Iterator[None]:
         "select last_value, is_called from public.seq",
         "select count(*) from pg_class where relnamespace::regnamespace::text not like 'pg_%'",
         "select count(*) from pg_largeobject_metadata",
-        "select count(*) from pg_locks where locktype = 'advisory' and objid = 1 and classid = 0",
+        (
+            "select count(*) from pg_locks where locktype = 'advisory' and objid = 1 and classid = 0 "
+            "and database = (select oid from pg_database where datname = current_database())"
+        ),
     )
     before = [ground.run(text) for text in facts]
     mine = ground.admin.info.backend_pid

@@ -200,7 +200,9 @@ def test_a_client_that_goes_in_the_middle_of_a_call_leaves_nothing(
         assert "a step that prints" in said
         assert "Traceback" not in said
     assert run.refresh().status in ("queued", "waiting", "sleeping")  # it is handed back, and not lost
-    assert not ctx._database.query("select 1 from pg_stat_activity where usename like 'dataflows_ask%'")
+    assert not ctx._database.query(
+        "select 1 from pg_stat_activity where datname = current_database() and usename like 'dataflows_ask%'"
+    )
 
 
 def test_sigterm_ends_it(place: tuple[Context, Path], database_url: str) -> None:

@@ -156,7 +156,7 @@ def test_two_triggers_of_one_flow_are_alternatives_and_two_by_hand_are_not(make_
     ctx.triggers.create("record:t.created", "workflow:w")
     ctx.db.t.upsert(id=1)
     ctx.triggers.hear()
-    assert sorted(each[1] != "trigger" for each in results(ctx, "w")) == [False, True]
+    assert sorted(each[1].startswith("trigger") for each in results(ctx, "w")) == [False, True]
 
 
 def test_a_function_is_called_with_the_row(make_ctx: MakeContext) -> None:
@@ -224,7 +224,8 @@ def test_a_write_that_commits_late_is_heard_and_nothing_twice(make_ctx: MakeCont
         step.run("write", write)
 
     run = ctx.start(slow)
-    wait_until(lambda: ctx._database.query("select 1 from pg_stat_activity where state = 'idle in transaction'"), "it")
+    open_one = "select 1 from pg_stat_activity where datname = current_database() and state = 'idle in transaction'"
+    wait_until(lambda: ctx._database.query(open_one), "it has written")
     table.upsert(id=2)
     assert ctx.triggers.hear() == 1  # nobody waits for the transaction that is older
     assert ctx.triggers.hear() == 0

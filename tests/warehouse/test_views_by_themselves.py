@@ -61,8 +61,8 @@ def computed(ground: Ground) -> int:
 
 def at_work(ground: Ground, view: str) -> int:
     """How many sessions refresh a view, or wait for it."""
-    return int(value(ground, f"select count(*) from pg_stat_activity where query like 'refresh%\"{view}\"%' "
-                             f"or query like 'refresh%.{view}'"))  # fmt: skip
+    return int(value(ground, f"select count(*) from pg_stat_activity where datname = current_database() "
+                             f"and (query like 'refresh%\"{view}\"%' or query like 'refresh%.{view}')"))  # fmt: skip
 
 
 def refreshed(ctx: df.Context, view: View) -> View:
@@ -178,7 +178,8 @@ def test_no_more_than_some_at_once(make_ctx: MakeContext, database_url: str, gro
     made = [ctx.warehouse.view(f"v{n}", GATED, materialized=True, refresh="5m") for n in range(count)]
     with locked(database_url):
         clock.advance("5m")
-        waiting = "select count(*) from pg_stat_activity where query like 'refresh%' and wait_event_type = 'Lock'"
+        waiting = """select count(*) from pg_stat_activity
+                     where datname = current_database() and query like 'refresh%' and wait_event_type = 'Lock'"""
         wait_until(lambda: value(ground, waiting) == working.AT_ONCE, "so many wait")
         names = [thread.name for thread in threading.enumerate()]
         assert sum(name.startswith("dataflows-view-") for name in names) == working.AT_ONCE
@@ -257,8 +258,8 @@ def test_of_two_processes_one_refreshes(database_url: str, database: Database, g
     views = Views(database)
     view = views.define("kept", GATED, materialized=True, refresh="365d")
     looked = """select count(distinct pid) from pg_stat_activity
-                where query like '%%with recursive due as materialized%%' and query_start > %s
-                  and pid <> pg_backend_pid()"""
+                where datname = current_database() and query like '%%with recursive due as materialized%%'
+                  and query_start > %s and pid <> pg_backend_pid()"""
     children = [
         subprocess.Popen([sys.executable, "-c", CHILD, database_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -56,6 +55,8 @@ def mcp(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("mcp").setLevel(logging.WARNING)
     where = None if http is None else _address(http, token)
+    import asyncio
+
     from dataflows_memory.mcp.server import mcp_server, serve_http, serve_stdio
 
     with contextlib.ExitStack() as opened:
