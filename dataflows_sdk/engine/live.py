@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 #: the scope in which the code of this context runs
 current_branch: ContextVar[Branch | None] = ContextVar("dataflows_branch", default=None)
 
+
+def current_run() -> LiveRun | None:
+    """The run whose code runs in this context, or None outside of one."""
+    branch = current_branch.get()
+    return None if branch is None else branch.live
+
+
 _QUOTED = str.maketrans({"%": "%25", "/": "%2F", "[": "%5B", "]": "%5D", "#": "%23", "\n": "%0A", "\0": "%00"})
 _MAX_NAME = 500
 _MAX_CHECKED = 10_000
@@ -181,6 +188,8 @@ class LiveRun:
         self.tasks: set[asyncio.Task[Any]] = set()
         #: only look: a verb that would have to do something stops the replay
         self.dry = False
+        #: the moment that such a look has come to, and the steps that it has been told of
+        self.point: Callable[[], tuple[datetime, list[str]]] | None = None
         self.replayed = 0
         self.ran = 0
         self.lock = threading.Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +66,8 @@ async def dry_replay(engine: Engine, run: UUID, workflow: Workflow, events: Sequ
     ended = state.status
     live = LiveRun(workflow, RunHead(run, -1, state.seq), state)
     live.dry = True
+    steps = list(state.steps)
+    live.point = lambda: (_reached(live, events), [key for key in steps if key not in live.records])
     # A cancel or failure is replayed as far as the code goes by itself.
     live.cancel = None
     started = await event_of(engine, state)
@@ -99,6 +102,13 @@ async def dry_replay(engine: Engine, run: UUID, workflow: Workflow, events: Sequ
             )
     result.replayed = live.replayed
     return result
+
+
+def _reached(live: LiveRun, events: Sequence[JournalEvent]) -> datetime:
+    """When the first step began that the code has not asked for yet, or the run's last event."""
+    left = min((record.first_seq for record in live.records.values()), default=events[-1].seq)
+    event = next(event for event in events if event.seq >= left)
+    return event.at - timedelta(seconds=event.data.get("took") or 0)  # a short step is recorded when it is over
 
 
 def _compare_end(engine: Engine, result: Replay, ended: str, state: RunState) -> None:

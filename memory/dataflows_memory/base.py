@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dataflows_memory.branches import Branches, Lines, View
 from dataflows_memory.embedding.choice import Choice, choose_embedder
 from dataflows_memory.items import New
 from dataflows_memory.recall import EXACT, Known
@@ -43,6 +44,9 @@ class Base:
         self._tables = Tables(self._store, warehouse)
         self._runs = Runs(self._store)
         self._writer = warehouse._writer
+        self._branches = Branches(self._store)
+        #: whose eyes this memory has; None: those of the code that asks
+        self._fixed: View | None = None
         self._grown = 0
         self._known = Known()
 
@@ -112,14 +116,35 @@ class Base:
         at: datetime | None = None,
     ) -> Stored:
         home = self._with_embedder(self._made(collection))
-        place = self._store.make_place(home, scope)
-        origin = self._writer.origin(None)
-        writer = Writer(origin.now, origin.run, origin.step)
-        stored = Keeper(self._store, home, self._embedder).put(
-            place, items, writer, append=append, whole=set(whole), at=at
+        place, lines = self._place(home, scope, self._writing_view())
+        stored = Keeper(self._store, home, self._embedder, lines).put(
+            place, items, self._who(), append=append, whole=set(whole), at=at
         )
         self._settle(home, stored)
         return stored
+
+    def _place(self, home: Collection, scope: str, view: View) -> tuple[int, Lines | None]:
+        """Where a view writes, and what it sees there if that is not the main line."""
+        if view.branch is None:
+            return self._store.make_place(home, scope), None
+        place = self._branches.make_place(view.branch, home, scope)
+        return place, self._branches.lines(view, home, [scope])[0]
+
+    def _who(self) -> Writer:
+        origin = self._writer.origin(None)
+        return Writer(origin.now, origin.run, origin.step)
+
+    def _view(self) -> View:
+        return self._branches.here() if self._fixed is None else self._fixed
+
+    def _writing_view(self) -> View:
+        view = self._view()
+        if view.until is not None:
+            raise RecallError(
+                "a replay changes nothing, and the code remembers outside of a step: give it to step.run(…), which is "
+                "not called again"
+            )
+        return view
 
     def _made(self, collection: str) -> Collection:
         return self._store.collection(collection) or self._store.make_collection(collection, "english", 1)
@@ -164,10 +189,11 @@ class Base:
             raise RecallError(f"there is no collection {collection!r}; there are: {names}")
         return home
 
-    def _places(self, collection: str, scopes: Sequence[str] | None) -> dict[str, int]:
+    def _places(self, collection: str, scopes: Sequence[str] | None, there: Iterable[str] = ()) -> dict[str, int]:
+        """Scopes that everybody sees, and their numbers; those that are *there* besides, only a branch has."""
         home = self._home(collection)
         found = self._store.places(home, scopes)
-        missing = [scope for scope in scopes or () if scope not in found]
+        missing = [scope for scope in scopes or () if scope not in found and scope not in there]
         if missing:
             known = self._store.places(home, None)
             there = ", ".join(map(repr, sorted(known)[:20])) or "none"
@@ -183,6 +209,10 @@ class Base:
 
     def _moment(self, moment: Instant | None) -> datetime | None:
         return None if moment is None else self._context.warehouse._ago(moment)
+
+    def _time(self) -> datetime:
+        now: datetime = self._now() or self._store.ask("items", "now")[0][0]
+        return now
 
     def _now(self) -> datetime | None:
         return self._writer.origin(None).now

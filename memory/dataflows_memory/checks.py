@@ -6,10 +6,12 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from dataflows_memory.items import ORIGINS
 from dataflows_memory.store import check_name
 from dataflows_sdk.core.redact import REDACTOR
+from dataflows_sdk.engine.state import TERMINAL
 from dataflows_sdk.errors import NotSerializableError, RecallError
 
 #: letters of an item
@@ -75,3 +77,21 @@ def number(item: Any) -> int:
     if not isinstance(item, int) or isinstance(item, bool) or not 0 <= item < 1 << 63:
         raise RecallError(f"an item is named by its number, not by {item!r}")
     return item
+
+
+def excluded(runs: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Runs that are left out, by their ids and by their states."""
+    ids: list[str] = []
+    states: list[str] = []
+    for each in [runs] if isinstance(runs, str) else runs:
+        name = getattr(each, "id", each)
+        if name in TERMINAL:
+            states.append(name)
+            continue
+        try:
+            ids.append(str(UUID(str(name))))
+        except ValueError:
+            raise RecallError(
+                f"without_runs={name!r} is neither a run, nor its id, nor one of {', '.join(sorted(TERMINAL))}"
+            ) from None
+    return tuple(ids) or None, tuple(states) or None

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.asking.desk import Asking
 from dataflows_memory.base import DEFAULT
-from dataflows_memory.checks import check_ref, checked_meta, checked_text, number, origins, ref_of
+from dataflows_memory.branches import MAIN
+from dataflows_memory.branching import Branching
+from dataflows_memory.checks import check_ref, checked_meta, checked_text, excluded, number, origins, ref_of
 from dataflows_memory.conditions import conditions
 from dataflows_memory.items import Item, New, Recalled
 from dataflows_memory.recall import Recaller, Wanted
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _AT_RECALL = 1_000
 
 
-class Memory(Sources, Asking):
+class Memory(Sources, Branching, Asking):
     """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
 
     Args:
@@ -107,7 +109,7 @@ class Memory(Sources, Asking):
             RecallError: it is over already.
         """
         known = self.get(item)
-        if known.valid_to is not None or known.retired_at is not None:
+        if self._view().branch is None and (known.valid_to is not None or known.retired_at is not None):
             raise RecallError(f"item {item} is over: another one has taken its place, see history({known.ref!r})")
         at = self._moment(since)
         properties = known.meta if meta is None else checked_meta(meta)
@@ -120,10 +122,12 @@ class Memory(Sources, Asking):
         Returns:
             how many were taken back.
         """
-        return self._end("retire_items", items)
+        return self._retire(items)
 
     def forget(self, *items: int, ref: str | None = None, collection: str = DEFAULT, scope: str = "") -> int:
-        """Delete items for good, with every version, their words and their vectors.
+        """Delete items for good, with every version, their words and their vectors, also on branches.
+
+        A fork can only delete what it has remembered itself; ``on("main").forget(…)`` deletes everywhere.
 
         Args:
             items: their numbers; or
@@ -135,23 +139,30 @@ class Memory(Sources, Asking):
             how many versions were deleted.
 
         Raises:
-            RecallError: neither numbers nor a name.
+            RecallError: neither numbers nor a name; or, in a fork, something that it has not remembered itself.
         """
         self._store.prepare()
         if bool(items) == (ref is not None):
             raise RecallError("forget(number, …), or forget(ref=…): say what")
+        branch = self._writing_view().branch
+        on = None if branch is None else branch.run
         if ref is not None:
-            places = list(self._places(collection, [scope]).values())
-            ids = [id_ for (id_,) in self._store.ask("items", "all_of", [places, None, ref])]
+            home = self._home(collection)
+            if branch is None:
+                self._places(collection, [scope])
+            ids = [id_ for (id_,) in self._store.ask("items", "all_of", [home.id, scope, ref, on])]
         else:
-            ids = []
-            for item in items:
-                known = self.get(item)
-                ids += [version.id for version in self._history(known) if version.part == known.part]
+            given = [self.get(item).id for item in items]
+            if branch is not None and (others := set(given) - self._own(given, branch)):
+                raise RecallError(
+                    f"item {min(others)} was not remembered by this fork, which sees it but does not own it: retract() "
+                    'hides it on the branch, on("main").forget() deletes it for everybody'
+                )
+            ids = [id_ for (id_,) in self._store.ask("items", "versions_of", [given, on])]
         with self._store.transaction() as connection:
-            self._store.run(connection, "items", "forget", [sorted(set(ids))])
+            self._store.run(connection, "items", "forget", [ids])
         self._known.forget()
-        return len(set(ids))
+        return len(ids)
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -173,15 +184,27 @@ class Memory(Sources, Asking):
         Raises:
             ItemNotFoundError: there is none.
         """
-        self.get(item)
-        moment = self._moment(as_of) or self._now()
-        rows = self._store.ask("recall", "neighbours", [item, max(0, before), max(0, after), moment])
+        one, before, after = self.get(item), max(0, before), max(0, after)
+        lines = self._lines_of(one.collection, one.scope)
+        if lines is None:
+            moment = self._moment(as_of) or self._now()
+            rows = self._store.ask("recall", "neighbours", [item, before, after, moment])
+        else:
+            now = self._time()
+            within = [one.origin, one.ref, one.part - before, one.part + after]
+            rows = self._store.ask("branches", "around", [*lines.at(self._moment(as_of) or now, now), *within])
         return [Item.of(row) for row in rows]
 
     def history(self, ref: str, *, collection: str = DEFAULT, scope: str = "") -> list[Item]:
-        """Every version of what has this name, oldest first."""
-        places = self._places(collection, [scope])
-        return [Item.of(row) for row in self._store.ask("items", "history", [list(places.values()), ref])]
+        """Every version of what has this name, oldest first; in a fork those that it sees, or saw before."""
+        lines = self._lines_of(collection, scope)
+        if lines is None:
+            places = self._places(collection, [scope])
+            rows = self._store.ask("items", "history", [list(places.values()), ref])
+        else:
+            now = self._time()
+            rows = self._store.ask("branches", "history", [*lines.at(now, now), ref])
+        return [Item.of(row) for row in rows]
 
     def recall(
         self,
@@ -216,7 +239,7 @@ class Memory(Sources, Asking):
             since: only what became true from then on.
             recency: the age that halves a score; by default age does not count.
             different: 0 to 1, how much the hits shall differ from each other (maximal marginal relevance).
-            without_runs: leave out what these runs wrote.
+            without_runs: leave out what these runs wrote; or runs of a state, as in ``("failed", "cancelled")``.
             rerank: a function of the question and of texts that gives a score for each; the best come first.
             around: give each hit with so many parts before and after it.
 
@@ -232,7 +255,10 @@ class Memory(Sources, Asking):
             raise RecallError(f"different={different}: from 0 (only relevance) to 1 (only difference)")
         home = self._home(collection)
         scopes = None if scope is None else [scope] if isinstance(scope, str) else list(scope)
-        places = self._places(collection, scopes)
+        view = self._view()
+        lines, there = (None, set[str]()) if view == MAIN else self._branches.lines(view, home, scopes)
+        places = self._places(collection, scopes, there)
+        runs, states = excluded(without_runs)
         having, path = conditions(where or {})
         wanted = Wanted(
             question,
@@ -244,9 +270,11 @@ class Memory(Sources, Asking):
             origins(origin),
             having,
             path,
-            tuple(str(getattr(run, "id", run)) for run in without_runs) or None,
+            runs,
+            states,
             None if recency is None else parse_duration(recency).total_seconds(),
             different,
+            lines,
         )
         _, behind = self._follow(home, wanted.places, _AT_RECALL) if not self._has_written() else (None, [])
         vector = None
@@ -255,7 +283,7 @@ class Memory(Sources, Asking):
             vector = self._embedder.embed([question], query=True)[0]
         hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now(), rerank)
         if not hits and where:
-            self._check_properties(wanted.places, where)
+            self._check_properties(wanted.places if lines is None else lines.places, where)
         if around:
             hits = [
                 replace(hit, around=tuple(self.around(hit.item.id, around, around, as_of=wanted.as_of))) for hit in hits
@@ -264,7 +292,7 @@ class Memory(Sources, Asking):
             question,
             tuple(hits),
             collection,
-            tuple(sorted(places)),
+            tuple(sorted({*places, *there})),
             "words" if vector is None else "hybrid",
             None if home.vectors is None or vector is None else home.vectors.name,
             wanted.as_of,
@@ -293,20 +321,24 @@ class Memory(Sources, Asking):
 
     # --- within ------------------------------------------------------------------------------------------
 
-    def _end(self, how: str, items: Sequence[int]) -> int:
+    def _retire(self, items: Sequence[int]) -> int:
         known = [self.get(item) for item in items]
-        ids = [item.id for item in known if item.retired_at is None]
-        origin = self._writer.origin(None)
+        branch, who = self._writing_view().branch, self._who()
+        ids = {item.id for item in known if branch is not None or item.retired_at is None}
+        own = ids if branch is None else self._own(ids, branch)
         with self._store.transaction() as connection:
-            now = origin.now or self._store.run(connection, "items", "now")[0][0]
-            self._store.run(connection, "items", how, [ids, now, origin.run, origin.step])
+            now = who.now or self._store.run(connection, "items", "now")[0][0]
+            self._store.run(connection, "items", "retire_items", [sorted(own), now, who.run, who.step])
             for each in self._store.all_vectors(connection):
-                self._store.run(connection, "items", "end_vectors", [ids], each)
+                self._store.run(connection, "items", "end_vectors", [sorted(own)], each)
+            for one in known:
+                if branch is not None and one.id not in own:
+                    place = self._branches.make_place(branch, self._home(one.collection), one.scope)
+                    self._store.run(
+                        connection, "branches", "hide", [place, [one.id], ["-infinity"], now, who.run, who.step]
+                    )
         self._known.forget()
         return len(ids)
-
-    def _history(self, item: Item) -> list[Item]:
-        return self.history(item.ref, collection=item.collection, scope=item.scope)
 
 
 def _behind(source: Source) -> str:

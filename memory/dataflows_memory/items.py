@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dataflows_sdk.core.codec_types import TYPES
+
 #: where an item may come from
 ORIGINS = ("text", "document", "row", "run", "step")
 #: letters of a text where it is shown in a line
@@ -43,6 +45,7 @@ class New:
     step: str | None = None
 
 
+@TYPES.register
 @dataclass(frozen=True, slots=True)
 class Item:
     """Something that is remembered.
@@ -111,6 +114,7 @@ class Item:
         return f"[{self.id}] {_line(self.text)} ({self.source})"
 
 
+@TYPES.register
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one list said of an item: its place there, from 1, and the score as that list counts."""
@@ -119,6 +123,7 @@ class Part:
     score: float
 
 
+@TYPES.register
 @dataclass(frozen=True, slots=True)
 class Hit:
     """An item that was found.
@@ -146,6 +151,7 @@ class Hit:
         return f"{self.score:.3f}  {self.item}  {why}"
 
 
+@TYPES.register
 @dataclass(frozen=True, slots=True)
 class Recalled:
     """What was found, and what was asked.

@@ -17,6 +17,7 @@ from dataflows_memory.words import stems
 from dataflows_memory.writing import written
 
 if TYPE_CHECKING:
+    from dataflows_memory.branches import Lines
     from dataflows_memory.ranking import Vector
     from dataflows_memory.store import Collection, Store
     from dataflows_sdk.store.database import Connection
@@ -48,9 +49,10 @@ class Wanted:
         origins: only what comes from there.
         having: properties that the items have.
         path: a condition over the properties, as PostgreSQL's jsonpath.
-        without_runs: runs whose items are left out.
+        without_runs, without_states: runs whose items are left out, and the states of such runs.
         recency: seconds of age that halve a score; None: age does not count.
         different: from 0 to 1, how much hits shall differ from each other; None: not at all.
+        lines: what is seen from a branch, or in a replay; None: the main line.
     """
 
     question: str
@@ -63,14 +65,17 @@ class Wanted:
     having: str | None = None
     path: str | None = None
     without_runs: tuple[str, ...] | None = None
+    without_states: tuple[str, ...] | None = None
     recency: float | None = None
     different: float | None = None
+    lines: Lines | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether everything that is in force may be found."""
-        conditions = (self.as_of, self.known_at, self.since, self.origins, self.having, self.path, self.without_runs)
-        return all(condition is None for condition in conditions)
+        times = (self.as_of, self.known_at, self.since, self.lines)
+        conditions = (self.origins, self.having, self.path, self.without_runs, self.without_states)
+        return all(condition is None for condition in (*times, *conditions))
 
 
 @dataclass(slots=True)
@@ -220,20 +225,18 @@ class _Search:
 
     def _narrow(self) -> None:
         wanted = self._wanted
-        rows = self._run(
-            "recall",
-            "allowed",
-            [
-                self._places,
-                self._as_of,
-                self._known_at,
-                wanted.since,
-                None if wanted.origins is None else list(wanted.origins),
-                wanted.having,
-                wanted.path,
-                None if wanted.without_runs is None else list(wanted.without_runs),
-            ],
-        )
+        conditions = [
+            wanted.since,
+            None if wanted.origins is None else list(wanted.origins),
+            wanted.having,
+            wanted.path,
+            None if wanted.without_runs is None else list(wanted.without_runs),
+            None if wanted.without_states is None else list(wanted.without_states),
+        ]
+        if wanted.lines is None:
+            rows = self._run("recall", "allowed", [self._places, self._as_of, self._known_at, *conditions])
+        else:
+            rows = self._run("branches", "allowed", [*wanted.lines.at(self._as_of, self._known_at), *conditions])
         self._among = [id_ for id_, _, _ in rows]
         count = max(len(rows), 1)
         self._sizes = Sizes(
@@ -304,8 +307,10 @@ class _Search:
         """Let go of what does not hold, and count words that stand side by side."""
         every = (lists.words, lists.words_around, lists.near, lists.near_around)
         candidates = sorted({item for scores in every for item in scores} - set(lists.stems))
+        # from a branch only what it sees was looked at
+        as_of = None if self._wanted.lines is not None else self._as_of
         for id_, place, origin, ref, _, text, _ in self._run(
-            "recall", "candidates", [candidates, self._as_of, self._known_at]
+            "recall", "candidates", [candidates, as_of, self._known_at]
         ):
             lists.stems[id_] = text
             lists.group[id_] = (place, origin, ref)

@@ -206,18 +206,18 @@ class Store:
                 raise
             log.info("the index of %s is made another time: others write", vectors.name)
 
-    def places(self, collection: Collection, scopes: Sequence[str] | None) -> dict[str, int]:
-        """Scopes that there are, and their numbers."""
-        rows = self.ask("items", "places", [collection.id, None if scopes is None else list(scopes)])
+    def places(self, collection: Collection, scopes: Sequence[str] | None, branch: str | None = None) -> dict[str, int]:
+        """Scopes that there are, and their numbers: those of a branch, or those that everybody sees."""
+        rows = self.ask("items", "places", [collection.id, None if scopes is None else list(scopes), branch])
         return dict(rows)
 
-    def make_place(self, collection: Collection, scope: str) -> int:
+    def make_place(self, collection: Collection, scope: str, branch: str | None = None) -> int:
         """The number of a scope, made if there is none."""
-        known = self.places(collection, [scope])
+        known = self.places(collection, [scope], branch)
         if scope not in known:
             check_name("scope", scope or "-")
-            self.ask("items", "make_places", [collection.id, [scope]])
-            known = self.places(collection, [scope])
+            self.ask("items", "make_places", [collection.id, [scope], branch])
+            known = self.places(collection, [scope], branch)
         return known[scope]
 
     def all_vectors(self, connection: Connection) -> list[Vectors]:
@@ -236,7 +236,11 @@ def check_name(what: str, name: object) -> None:
 
 
 #: parts of statements that several have
-_PARTS = {"item": ("items", "item_columns"), **{part: ("recall", part) for part in ("scored", "bm25", "best")}}
+_PARTS = {
+    "item": ("items", "item_columns"),
+    **{part: ("recall", part) for part in ("scored", "bm25", "best")},
+    **{part: ("branches", part) for part in ("lines", "seen", "hides", "standing")},
+}
 
 
 @cache

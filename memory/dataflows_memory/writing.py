@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.items import New
 from dataflows_memory.words import stems
+from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.errors import RecallError
 
 if TYPE_CHECKING:
+    from dataflows_memory.branches import Lines
     from dataflows_memory.embedding.embedder import Embedder
     from dataflows_memory.store import Collection, Store
     from dataflows_sdk.store.database import Connection
@@ -28,6 +30,7 @@ _AT_ONCE = 2_000
 _AROUND_WORDS = 128
 
 
+@TYPES.register
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What came of it.
@@ -76,6 +79,7 @@ class _Known:
     heading: str
     meta: dict[str, Any]
     text: str
+    place: int
 
 
 @dataclass(slots=True)
@@ -103,12 +107,22 @@ class _Again(Exception):
 
 
 class Keeper:
-    """Writes items into a collection."""
+    """Writes items into a collection.
 
-    def __init__(self, store: Store, collection: Collection, embedder: Embedder | None) -> None:
+    Args:
+        store: where.
+        collection: into which.
+        embedder: makes vectors of what is new.
+        lines: on a branch, what is seen there: what lies below it stays as it is, and is denied instead.
+    """
+
+    def __init__(
+        self, store: Store, collection: Collection, embedder: Embedder | None, lines: Lines | None = None
+    ) -> None:
         self._store = store
         self._collection = collection
         self._embedder = embedder
+        self._lines = lines
         self._warm: dict[bytes, Any] = {}
 
     def put(
@@ -155,10 +169,13 @@ class Keeper:
     ) -> Stored:
         with self._store.reading() as connection:
             if append:
-                items, groups = self._behind(connection, place, items)
+                items, groups = self._behind(connection, place, items, writer)
             else:
-                groups = self._in_force(connection, place, {(new.origin, new.ref) for new in items} | {*whole, *gone})
+                wanted = {(new.origin, new.ref) for new in items} | {*whole, *gone}
+                groups = self._in_force(connection, place, wanted, writer)
             changed, again = self._ready(items, groups, whole)
+            again = [one for one in again if groups[one.new.origin, one.new.ref][one.new.part].place == place]
+            below = {known.id for group in groups.values() for known in group.values() if known.place != place}
             since = {one.place: one.new.valid_from or at for one in changed}
             given = {(new.origin, new.ref, new.part) for new in items}
             over: dict[int, datetime | None] = {}
@@ -176,23 +193,32 @@ class Keeper:
         if not changed and not over and not again:
             return Stored(_numbers(items, groups, {}), unchanged=len(items))
         with self._store.transaction() as connection:
-            numbers = self._write(connection, place, changed, again, over, vectors, writer, at)
+            numbers = self._write(connection, place, changed, again, over, below, vectors, writer, at)
         unchanged = len(items) - len(changed)
         return Stored(_numbers(items, groups, numbers), len(changed), len(over), unchanged, embedded)
 
     # --- what is there -----------------------------------------------------------------------------------
 
     def _in_force(
-        self, connection: Connection, place: int, wanted: Iterable[tuple[str, str]]
+        self, connection: Connection, place: int, wanted: Iterable[tuple[str, str]], writer: Writer
     ) -> dict[tuple[str, str], dict[int, _Known]]:
         pairs = sorted(wanted)
         groups: dict[tuple[str, str], dict[int, _Known]] = {pair: {} for pair in pairs}
-        lists = [[place] * len(pairs), [origin for origin, _ in pairs], [ref for _, ref in pairs]]
-        _take(groups, self._store.run(connection, "items", "in_force", lists))
+        lists = [[origin for origin, _ in pairs], [ref for _, ref in pairs]]
+        if self._lines is None:
+            rows = self._store.run(connection, "items", "in_force", [[place] * len(pairs), *lists])
+        else:
+            rows = self._store.run(connection, "branches", "in_force", [*self._seen(connection, writer), *lists])
+        _take(groups, rows)
         return groups
 
+    def _seen(self, connection: Connection, writer: Writer) -> list[Any]:
+        assert self._lines is not None
+        now = writer.now or self._store.run(connection, "items", "now")[0][0]
+        return self._lines.at(now, now)
+
     def _behind(
-        self, connection: Connection, place: int, items: Sequence[New]
+        self, connection: Connection, place: int, items: Sequence[New], writer: Writer
     ) -> tuple[list[New], dict[tuple[str, str], dict[int, _Known]]]:
         """The items with their places behind what is there, and the end of what is there."""
         groups: dict[tuple[str, str], dict[int, _Known]] = {}
@@ -202,9 +228,11 @@ class Keeper:
             group = (new.origin, new.ref)
             if group not in groups:
                 groups[group] = {}
-                rows = self._store.run(
-                    connection, "items", "tail", [place, *group, max(1, 2 * self._collection.around)]
-                )
+                wanted = [*group, max(1, 2 * self._collection.around)]
+                if self._lines is None:
+                    rows = self._store.run(connection, "items", "tail", [place, *wanted])
+                else:
+                    rows = self._store.run(connection, "branches", "tail", [*self._seen(connection, writer), *wanted])
                 _take(groups, rows)
                 last[group] = max(groups[group], default=-1)
             last[group] += 1
@@ -297,17 +325,23 @@ class Keeper:
         changed: Sequence[_Ready],
         again: Sequence[_Ready],
         over: Mapping[int, datetime | None],
+        below: Some[int],
         vectors: Mapping[bytes, Any],
         writer: Writer,
         at: datetime | None,
     ) -> dict[tuple[str, str, int], int]:
         run = self._store.run
         now = writer.now or run(connection, "items", "now")[0][0]
-        if over:
-            ends = [end or now for end in over.values()]
-            run(connection, "items", "end_items", [list(over), ends, writer.run, writer.step])
+        denied = {item: end or now for item, end in over.items() if item in below}
+        ended = {item: end or now for item, end in over.items() if item not in below}
+        if denied:
+            lists = [list(denied), list(denied.values())]
+            run(connection, "branches", "hide", [place, *lists, now, writer.run, writer.step])
+        if ended:
+            lists = [list(ended), list(ended.values())]
+            run(connection, "items", "end_items", [*lists, writer.run, writer.step, now])
             for each in self._store.all_vectors(connection):
-                run(connection, "items", "end_vectors", [list(over)], each)
+                run(connection, "items", "end_vectors", [list(ended)], each)
         numbers: dict[tuple[str, str, int], int] = {}
         for lot in _lots(changed):
             who = [now, writer.run, writer.step, *_wrote(lot)]
@@ -359,9 +393,9 @@ def _numbers(
 
 
 def _take(groups: dict[tuple[str, str], dict[int, _Known]], rows: Iterable[tuple[Any, ...]]) -> None:
-    for id_, _, origin, ref, part, hash_, around_hash, heading, meta, _, text in rows:
+    for id_, place, origin, ref, part, hash_, around_hash, heading, meta, _, text in rows:
         groups.setdefault((origin, ref), {})[part] = _Known(
-            id_, part, bytes(hash_), None if around_hash is None else bytes(around_hash), heading, meta, text
+            id_, part, bytes(hash_), None if around_hash is None else bytes(around_hash), heading, meta, text, place
         )
 
 

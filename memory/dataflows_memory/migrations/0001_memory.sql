@@ -19,13 +19,30 @@ create table dataflows_memory.embedder (
     made_at   timestamptz not null default now()
 );
 
--- A scope of a collection: a tenant, a user, a project. Whoever asks names it, or asks all of them.
+-- What a fork remembers, and the runs that it started: it sees what was there at its point, and nobody sees it until it
+-- is merged.
+create table dataflows_memory.branch (
+    run       uuid        primary key,
+    -- the branch that the original was on; null: what everybody sees
+    below     uuid        references dataflows_memory.branch,
+    -- the run that it is a fork of, up to when its past is this one's, and the steps of it that are
+    origin    uuid        not null,
+    point     timestamptz not null,
+    shared    text[]      not null,
+    made_at   timestamptz not null default now(),
+    merged_at timestamptz
+);
+
+-- A scope of a collection: a tenant, a user, a project. Whoever asks names it, or asks all of them. A branch has places of
+-- its own.
 create table dataflows_memory.place (
     id         integer generated always as identity primary key,
     collection integer not null references dataflows_memory.collection on delete cascade,
     scope      text    not null,
-    unique (collection, scope)
+    branch     uuid    references dataflows_memory.branch on delete cascade
 );
+create unique index place_scope_idx on dataflows_memory.place (collection, scope) where branch is null;
+create unique index place_branch_idx on dataflows_memory.place (branch, collection, scope) where branch is not null;
 
 create table dataflows_memory.item (
     id          bigint      generated always as identity primary key,
@@ -57,6 +74,8 @@ create table dataflows_memory.item (
     step        text,
     ended_run   uuid,
     ended_step  text,
+    -- since when the end is known here; what was said to end from the beginning was known then
+    ended_at    timestamptz not null default '-infinity',
     check (valid_from < valid_to)
 );
 create unique index item_ref_idx on dataflows_memory.item (place, origin, ref, part) where live;
@@ -66,6 +85,19 @@ create index item_hash_idx on dataflows_memory.item (hash);
 create index item_around_idx on dataflows_memory.item (around_hash) where around_hash is not null;
 create index item_meta_idx on dataflows_memory.item using gin (meta jsonb_path_ops);
 create index item_run_idx on dataflows_memory.item (run) where run is not null;
+create index item_ended_idx on dataflows_memory.item (ended_run) where ended_run is not null;
+
+-- What a branch says of items below it: that they are not true from then on, or (-infinity) never were.
+create table dataflows_memory.hidden (
+    place       integer     not null references dataflows_memory.place on delete cascade,
+    item        bigint      not null references dataflows_memory.item on delete cascade,
+    since       timestamptz not null,
+    recorded_at timestamptz not null,
+    run         uuid,
+    step        text,
+    primary key (place, item)
+);
+create index hidden_item_idx on dataflows_memory.hidden (item);
 
 -- The words of an item (tf) and of the item with its neighbours (around_tf); what is needed to weigh them stands here
 -- too, so that the index alone answers.
@@ -95,3 +127,10 @@ create table dataflows_memory.source (
     made_at  timestamptz not null default now(),
     unique (place, name)
 );
+
+-- Whether something is in the past that a branch shares with a run: what that run did is where the step is shared, what
+-- others did is where it was known in time.
+create function dataflows_memory.told(run uuid, step text, at timestamptz, origin uuid, shared jsonb, until timestamptz)
+returns boolean language sql immutable parallel safe as $$
+    select case when run = origin then jsonb_exists(shared, coalesce(step, '')) else at <= until end
+$$;

@@ -16,9 +16,10 @@ where c.name = $1;
 
 -- name: collections
 select c.name, c.language, c.around, e.name, e.dimension,
-       (select array_agg(p.scope order by p.scope) from dataflows_memory.place p where p.collection = c.id),
+       (select array_agg(p.scope order by p.scope) from dataflows_memory.place p
+        where p.collection = c.id and p.branch is null),
        (select count(*) from dataflows_memory.item i join dataflows_memory.place p on p.id = i.place
-        where p.collection = c.id and i.live)
+        where p.collection = c.id and p.branch is null and i.live)
 from dataflows_memory.collection c left join dataflows_memory.embedder e on e.id = c.embedder
 order by c.name;
 
@@ -68,14 +69,14 @@ select set_config('lock_timeout', '2s', true),
 create index if not exists {index}_near on {vectors} using hnsw (alone halfvec_cosine_ops) where live;
 
 -- name: make_places
--- $1 collection $2 scopes
-insert into dataflows_memory.place (collection, scope)
-select $1, s from unnest($2::text[]) s order by s on conflict (collection, scope) do nothing;
+-- $1 collection $2 scopes $3 branch, or null
+insert into dataflows_memory.place (collection, scope, branch)
+select $1, s, $3::uuid from unnest($2::text[]) s order by s on conflict do nothing;
 
 -- name: places
--- $1 collection $2 scopes, null for all
+-- $1 collection $2 scopes, null for all $3 branch, or null
 select p.scope, p.id from dataflows_memory.place p
-where p.collection = $1 and ($2::text[] is null or p.scope = any($2::text[]));
+where p.collection = $1 and ($2::text[] is null or p.scope = any($2::text[])) and p.branch is not distinct from $3::uuid;
 
 -- name: in_force
 -- $1 places $2 origins $3 refs: what is there of these
@@ -143,12 +144,12 @@ where p.collection = $1 and i.live and not exists (select from {vectors} v where
 order by i.id limit $2;
 
 -- name: end_items
--- $1 items $2 true until, each $3 run $4 step
+-- $1 items $2 true until, each $3 run $4 step $5 now
 -- What is not true any more. The words and vectors stay, for whoever asks as of before.
 with ended as (
     update dataflows_memory.item i
     set valid_to = greatest(a.at, i.valid_from + interval '1 microsecond'), live = false,
-        ended_run = $3::uuid, ended_step = $4::text
+        ended_run = $3::uuid, ended_step = $4::text, ended_at = $5::timestamptz
     from unnest($1::bigint[], $2::timestamptz[]) as a(id, at)
     where i.id = a.id and i.live
     returning i.id
@@ -179,9 +180,19 @@ select id, dimension from dataflows_memory.embedder order by id;
 delete from dataflows_memory.item i where i.id = any($1::bigint[]);
 
 -- name: all_of
--- $1 places $2 origin, null for any $3 ref: every version
-select i.id from dataflows_memory.item i
-where i.place = any($1::int[]) and ($2::text is null or i.origin = $2) and i.ref = $3;
+-- $1 collection $2 scope $3 ref $4 branch, or null: every version, also those on branches
+select i.id from dataflows_memory.place p join dataflows_memory.item i on i.place = p.id and i.ref = $3
+where p.collection = $1 and p.scope = $2 and ($4::uuid is null or p.branch = $4::uuid);
+
+-- name: versions_of
+-- $1 items $2 branch, or null: their versions, also those on branches
+select distinct j.id
+from dataflows_memory.item i
+join dataflows_memory.place p on p.id = i.place
+join dataflows_memory.place q on (q.collection, q.scope) = (p.collection, p.scope)
+     and ($2::uuid is null or q.branch = $2::uuid)
+join dataflows_memory.item j on j.place = q.id and (j.origin, j.ref, j.part) = (i.origin, i.ref, i.part)
+where i.id = any($1::bigint[]);
 
 -- name: item
 -- $1 item

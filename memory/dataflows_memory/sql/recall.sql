@@ -10,16 +10,18 @@ where i.place = any($1::int[]) and i.live;
 
 -- name: allowed
 -- $1 places $2 true at $3 known at $4 begun since $5 origins $6 properties that they have $7 a path over the properties
--- $8 runs whose items are left out
+-- $8 runs whose items are left out $9 and the states of such runs
 select i.id, i.length, i.around from dataflows_memory.item i
 where i.place = any($1::int[])
-      and i.valid_from <= $2::timestamptz and i.valid_to > $2::timestamptz
+      and i.valid_from <= $2::timestamptz and (i.valid_to > $2::timestamptz or i.ended_at > $3::timestamptz)
       and i.recorded_at <= $3::timestamptz and i.retired_at > $3::timestamptz
       and ($4::timestamptz is null or i.valid_from >= $4::timestamptz)
       and ($5::text[] is null or i.origin = any($5::text[]))
       and ($6::jsonb is null or i.meta @> $6::jsonb)
       and ($7::jsonpath is null or i.meta @? $7::jsonpath)
-      and ($8::uuid[] is null or i.run is null or i.run <> all($8::uuid[]));
+      and ($8::uuid[] is null or i.run is null or i.run <> all($8::uuid[]))
+      and ($9::text[] is null or i.run is null or not exists (
+          select from dataflows.run r where r.id = i.run and r.status = any($9::text[])));
 
 -- name: frequencies
 -- $1 places $2 terms: in how many items each stands
@@ -120,13 +122,14 @@ select set_config('hnsw.ef_search', '100', true), set_config('hnsw.iterative_sca
 select set_config('enable_indexscan', 'off', true);
 
 -- name: candidates
--- $1 items $2 true at $3 known at
+-- $1 items $2 true at, null where that was asked before $3 known at
 -- What of them holds, and what else is needed to rank them.
 select i.id, i.place, i.origin, i.ref, i.part, i.stems, i.length
 from dataflows_memory.item i
 where i.id = any($1::bigint[])
-      and i.valid_from <= $2::timestamptz and i.valid_to > $2::timestamptz
-      and i.recorded_at <= $3::timestamptz and i.retired_at > $3::timestamptz;
+      and ($2::timestamptz is null
+           or i.valid_from <= $2::timestamptz and (i.valid_to > $2::timestamptz or i.ended_at > $3::timestamptz)
+              and i.recorded_at <= $3::timestamptz and i.retired_at > $3::timestamptz);
 
 -- name: vectors_of
 -- $1 items
