@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,20 @@ from dataflows_memory.branches import Branches, Lines, View
 from dataflows_memory.embedding.choice import Choice, choose_embedder
 from dataflows_memory.items import New
 from dataflows_memory.recall import EXACT, Known
+from dataflows_memory.reembedding import Reembedder
 from dataflows_memory.runs import Runs
 from dataflows_memory.store import Store
 from dataflows_memory.tables import Tables
 from dataflows_memory.words import check_language
-from dataflows_memory.writing import Keeper, Stored, Writer
-from dataflows_sdk.errors import RecallError
+from dataflows_memory.writing import Keeper, OtherEmbedder, Stored, Writer
+from dataflows_sdk.errors import DefinitionError, RecallError
 
 if TYPE_CHECKING:
     from dataflows_memory.embedding.embedder import Embedder
     from dataflows_memory.store import Collection
     from dataflows_sdk.context import Context
     from dataflows_sdk.core.durations import Instant
+    from dataflows_sdk.runs import Run
 
 #: what a collection is called when nothing is said
 DEFAULT = "default"
@@ -31,6 +33,8 @@ DEFAULT = "default"
 _MARK = "dataflows_memory"
 #: after so many new items the planner is told, and the index of what is near is made if there are enough
 _GROWN = 2_000
+#: how often a collection may get another embedder while something is written to it
+_RACES = 20
 
 
 class Base:
@@ -47,6 +51,9 @@ class Base:
         self._branches = Branches(self._store)
         #: whose eyes this memory has; None: those of the code that asks
         self._fixed: View | None = None
+        #: embedders that this memory has, or had before it got another one, by their names
+        self._embedders: dict[str, Embedder] = {}
+        self._reembedders: dict[str, Reembedder] = {}
         self._grown = 0
         self._known = Known()
 
@@ -64,11 +71,43 @@ class Base:
     def use(self, embedder: str | Embedder | None) -> None:
         """Take another embedder from now on, for collections that have none yet or are its own.
 
+        Those that another one has filled, and that this memory had before, go on with that; see `reembed`.
+
         Raises:
             DefinitionError: there is no such embedder.
             MissingExtraError: it is not installed.
         """
-        self._choice = choose_embedder(embedder)
+        choice = choose_embedder(embedder)
+        if self._embedder is not None:
+            self._embedders[self._embedder.name] = self._embedder
+        self._choice = choice
+
+    def reembed(self, embedder: str | Embedder, *, collection: str = DEFAULT) -> Run:
+        """Embed a collection anew by another model: a durable run, which others of this embedder go on with.
+
+        Until it is over, the old vectors serve, and what is written meanwhile is embedded by both. Items of before are
+        embedded too, so that `recall` finds them as of then. A collection without vectors gets some.
+
+        Args:
+            embedder: as for `use`; this memory knows it from then on. Other processes need it when the run is over:
+                by ``use``, or by ``DATAFLOWS_EMBEDDER``.
+            collection: which.
+
+        Raises:
+            DefinitionError: there is no such embedder, or none at all.
+            RecallError: there is no such collection.
+            MissingExtraError: it is not installed.
+        """
+        chosen = choose_embedder(embedder).embedder
+        if chosen is None:
+            raise DefinitionError("reembed() wants an embedder: 'local', 'openai:<model>', or one of your own")
+        home = self._home(collection)
+        chosen = self._embedders.setdefault(chosen.name, chosen)
+        known = self._reembedders.get(chosen.name)
+        if known is None:
+            known = self._reembedders[chosen.name] = Reembedder(self, chosen)
+            self._context.register(known.workflow)
+        return self._context.start(known.workflow, {"collection": home.name})
 
     # --- collections -------------------------------------------------------------------------------------
 
@@ -115,13 +154,34 @@ class Base:
         whole: Iterable[tuple[str, str]] = (),
         at: datetime | None = None,
     ) -> Stored:
-        home = self._with_embedder(self._made(collection))
-        place, lines = self._place(home, scope, self._writing_view())
-        stored = Keeper(self._store, home, self._embedder, lines).put(
-            place, items, self._who(), append=append, whole=set(whole), at=at
-        )
-        self._settle(home, stored)
-        return stored
+        view = self._writing_view()
+
+        def put(home: Collection) -> Stored:
+            place, lines = self._place(home, scope, view)
+            return self._keeper(home, lines).put(place, items, self._who(), append=append, whole=set(whole), at=at)
+
+        return self._written(self._made(collection), put)[0]
+
+    def _written(
+        self, home: Collection, work: Callable[[Collection], Stored], *, as_is: bool = False
+    ) -> tuple[Stored, Collection]:
+        """Write to a collection, again if it gets another embedder at that moment; gives it as it is then.
+
+        One that has no vectors gets this memory's embedder, unless it is to stay *as it is*.
+        """
+        for _ in range(_RACES):
+            home = home if as_is else self._with_embedder(home)
+            try:
+                stored = work(home)
+            except OtherEmbedder:
+                home = self._home(home.name)
+                continue
+            self._settle(home, stored)
+            return stored, home
+        raise RecallError(f"collection {home.name!r} gets another embedder all the time; try again")
+
+    def _keeper(self, home: Collection, lines: Lines | None = None) -> Keeper:
+        return Keeper(self._store, home, self._embedder_of(home), lines)
 
     def _place(self, home: Collection, scope: str, view: View) -> tuple[int, Lines | None]:
         """Where a view writes, and what it sees there if that is not the main line."""
@@ -160,22 +220,28 @@ class Base:
                 if home.vectors is not None:
                     self._store.index_near(home.vectors, EXACT)
 
+    def _embedder_of(self, home: Collection) -> Embedder | None:
+        """What makes the vectors of a collection: what it was filled by, if that is known here."""
+        if home.vectors is None or self._embedder is None or home.vectors.name == self._embedder.name:
+            return None if home.vectors is None else self._embedder
+        known = self._embedders.get(home.vectors.name)
+        if known is None:
+            raise RecallError(
+                f"collection {home.name!r} was embedded by {home.vectors.name!r}, and this memory has "
+                f"{self._embedder.name!r}: what they give cannot be compared. Use that one, or another collection; or "
+                f"embed it anew: use({home.vectors.name!r}'s embedder), then reembed(…)"
+            )
+        return known
+
     def _with_embedder(self, home: Collection) -> Collection:
         if self._embedder is None or home.vectors is not None:
-            self._check_same(home)
+            self._embedder_of(home)
             return home
         vectors = self._store.vectors_for(self._embedder.name, self._embedder.dimension)
         self._store.ask("items", "use_embedder", [home.id, vectors.id])
         made = self._store.collection(home.name)
         assert made is not None
         return made
-
-    def _check_same(self, home: Collection) -> None:
-        if self._embedder is not None and home.vectors is not None and home.vectors.name != self._embedder.name:
-            raise RecallError(
-                f"collection {home.name!r} was embedded by {home.vectors.name!r}, and this memory has "
-                f"{self._embedder.name!r}: what they give cannot be compared. Use that one, or another collection"
-            )
 
     def _why_words(self, home: Collection) -> str:
         if self._embedder is None:

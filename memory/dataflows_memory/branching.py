@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from dataflows_memory.base import Base
 from dataflows_memory.branches import MAIN, View
 from dataflows_memory.items import New
-from dataflows_memory.writing import Keeper, Stored, Writer
+from dataflows_memory.writing import Stored, Writer
 from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.errors import RecallError
 
@@ -215,7 +215,7 @@ class Branching(Base):
                 self._deny(connection, place, there, since, now, who)
                 ended += 1
             news = [new for new, _ in sides.said.values()]
-            keeper = Keeper(self._store, sides.home, self._embedder, lines)
+            keeper = self._keeper(sides.home, lines)
             stored = keeper.put(place, news, Writer(now, None, None)) if news else Stored(())
         return stored, ended
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from dataflows_memory.tables import Source
     from dataflows_sdk.core.durations import Instant
 
-#: so many changes of a table are read before an answer
-_AT_RECALL = 1_000
-
 
 class Memory(Sources, Branching, Asking):
     """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
@@ -276,11 +273,11 @@ class Memory(Sources, Branching, Asking):
             different,
             lines,
         )
-        _, behind = self._follow(home, wanted.places, _AT_RECALL) if not self._has_written() else (None, [])
+        home, behind = self._caught_up(home, wanted.places)
         vector = None
-        if home.vectors is not None and self._embedder is not None:
-            self._check_same(home)
-            vector = self._embedder.embed([question], query=True)[0]
+        embedder = self._embedder_of(home)
+        if embedder is not None:
+            vector = embedder.embed([question], query=True)[0]
         hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now(), rerank)
         if not hits and where:
             self._check_properties(wanted.places if lines is None else lines.places, where)

@@ -14,12 +14,16 @@ from dataflows_memory.documents.reading import read_document
 from dataflows_memory.items import New
 from dataflows_memory.runs import RUNS
 from dataflows_memory.tables import Source
-from dataflows_memory.writing import Keeper, Stored
+from dataflows_memory.writing import Stored
 from dataflows_sdk.errors import DocumentError, RecallError
 
 if TYPE_CHECKING:
     from dataflows_memory.store import Collection
     from dataflows_sdk.core.durations import Instant
+
+
+#: so many changes of a table are read before an answer
+_AT_RECALL = 1_000
 
 
 class Sources(Base):
@@ -106,11 +110,12 @@ class Sources(Base):
             RecallError: there is no such column, or no key.
             TableNotFoundError: there is no such table.
         """
-        home = self._with_embedder(self._made(collection))
-        source = self._tables.declare(self._store.make_place(home, scope), table, text, list(meta))
-        stored, _ = self._tables.follow(source, Keeper(self._store, home, self._embedder))
-        self._settle(home, stored)
-        return stored
+
+        def index(home: Collection) -> Stored:
+            source = self._tables.declare(self._store.make_place(home, scope), table, text, list(meta))
+            return self._tables.follow(source, self._keeper(home))[0]
+
+        return self._written(self._made(collection), index)[0]
 
     def drop_index(self, table: str, *, collection: str = DEFAULT, scope: str = "") -> None:
         """Follow a table no longer, and forget its rows; ``"dataflows.runs"`` are the runs.
@@ -127,10 +132,9 @@ class Sources(Base):
 
     def refresh(self, *, collection: str = DEFAULT, scope: str | Sequence[str] | None = None) -> Stored:
         """Read what changed in the tables that are followed; `recall` does so for up to 1,000 changes a table."""
-        home = self._with_embedder(self._home(collection))
         scopes = None if scope is None else [scope] if isinstance(scope, str) else list(scope)
-        total, _ = self._follow(home, list(self._places(collection, scopes).values()), None)
-        return total
+        places = list(self._places(collection, scopes).values())
+        return self._written(self._home(collection), lambda home: self._follow(home, places, None)[0])[0]
 
     def index_runs(self, *workflows: str, steps: bool = True, collection: str = DEFAULT, scope: str = "") -> Stored:
         """Remember how runs ended, and follow those that will: what was asked, what came of it, what went wrong.
@@ -143,20 +147,32 @@ class Sources(Base):
             steps: besides, an item for each step.
             collection, scope: where.
         """
-        home = self._with_embedder(self._made(collection))
-        source = self._runs.declare(self._store.make_place(home, scope), workflows, steps)
-        stored, _ = self._runs.follow(source, Keeper(self._store, home, self._embedder))
-        self._settle(home, stored)
-        return stored
+
+        def index(home: Collection) -> Stored:
+            source = self._runs.declare(self._store.make_place(home, scope), workflows, steps)
+            return self._runs.follow(source, self._keeper(home))[0]
+
+        return self._written(self._made(collection), index)[0]
 
     def _follow(self, home: Collection, places: Sequence[int], most: int | None) -> tuple[Stored, list[Source]]:
         """Read changes of the tables that are followed; those that are not through with."""
         total, behind = Stored(()), []
         for source in self._tables.sources(places):
             follower = self._runs if source.name == RUNS else self._tables
-            stored, through = follower.follow(source, Keeper(self._store, home, self._embedder), most)
+            stored, through = follower.follow(source, self._keeper(home), most)
             if not through:
                 behind.append(source)
-            self._settle(home, stored)
             total += stored
         return total, behind
+
+    def _caught_up(self, home: Collection, places: Sequence[int]) -> tuple[Collection, list[Source]]:
+        """The collection after what changed in its tables was read, if that is not too much; those not through with."""
+        if self._has_written():  # the step's transaction is no place for that
+            return home, []
+        behind: list[Source] = []
+
+        def follow(home: Collection) -> Stored:
+            stored, behind[:] = self._follow(home, places, _AT_RECALL)
+            return stored
+
+        return self._written(home, follow, as_is=True)[1], behind

@@ -106,6 +106,10 @@ class _Again(Exception):
     """Somebody else wrote the same parts meanwhile."""
 
 
+class OtherEmbedder(Exception):
+    """The collection has got another embedder meanwhile."""
+
+
 class Keeper:
     """Writes items into a collection.
 
@@ -251,7 +255,7 @@ class Keeper:
         texts: dict[tuple[str, str], dict[int, str]] = {}
         for pair, group in groups.items():
             kept = {} if pair in whole else group
-            texts[pair] = {part: _full(each.heading, each.text) for part, each in kept.items()}
+            texts[pair] = {part: full_of(each.heading, each.text) for part, each in kept.items()}
         ready = [self._with_words(new) for new in items]
         for one in ready:
             texts.setdefault((one.new.origin, one.new.ref), {})[one.new.part] = one.full
@@ -274,26 +278,23 @@ class Keeper:
         return changed, again
 
     def _with_words(self, new: New) -> _Ready:
-        full = _full(new.heading, new.text)
-        return _Ready(new, full, _hash(full), stems(full, self._collection.language))
+        full = full_of(new.heading, new.text)
+        return _Ready(new, full, hash_of(full), stems(full, self._collection.language))
 
     def _touches(self, part: int, pair: tuple[str, str], given: Some[tuple[str, str, int]]) -> bool:
         around = self._collection.around
         return any((*pair, part + step) in given for step in range(-around, around + 1))
 
     def _with_neighbours(self, one: _Ready, texts: Mapping[int, str]) -> None:
-        around = self._collection.around
-        before = [texts[part] for part in range(one.new.part - around, one.new.part) if part in texts]
-        after = [texts[part] for part in range(one.new.part + 1, one.new.part + 1 + around) if part in texts]
-        if not self._collection.around or not (before or after):
+        one.around = around_of(one.full, one.new.part, texts, self._collection.around)
+        if one.around is None:
             return
-        one.around = "\n".join([*map(_end, before), one.full, *map(_beginning, after)])
-        one.around_hash = _hash(one.around)
+        one.around_hash = hash_of(one.around)
         one.around_words = stems(one.around, self._collection.language)
 
     def warm(self, items: Iterable[New]) -> int:
         """Embed what `put` will want, before a transaction is open; how many texts were sent."""
-        texts = {_hash(full): full for full in (_full(new.heading, new.text) for new in items)}
+        texts = {hash_of(full): full for full in (full_of(new.heading, new.text) for new in items)}
         with self._store.reading() as connection:
             found, sent = self._vectors(connection, texts)
         self._warm = found
@@ -331,6 +332,9 @@ class Keeper:
         at: datetime | None,
     ) -> dict[tuple[str, str, int], int]:
         run = self._store.run
+        vectors_of = self._collection.vectors
+        if run(connection, "embedding", "same_embedder", [self._collection.id]) != [(vectors_of and vectors_of.id,)]:
+            raise OtherEmbedder
         now = writer.now or run(connection, "items", "now")[0][0]
         denied = {item: end or now for item, end in over.items() if item in below}
         ended = {item: end or now for item, end in over.items() if item not in below}
@@ -442,12 +446,23 @@ def written(vector: Any) -> str:
     return "[" + ",".join(map("%.6g".__mod__, numbers)) + "]"
 
 
-def _full(heading: str, text: str) -> str:
+def full_of(heading: str, text: str) -> str:
+    """What is embedded and searched: the text under its heading."""
     return f"{heading}\n{text}" if heading else text
 
 
-def _hash(text: str) -> bytes:
+def hash_of(text: str) -> bytes:
+    """By which a text is known that has a vector."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def around_of(full: str, part: int, texts: Mapping[int, str], around: int) -> str | None:
+    """A text with what stands before and after it; None where nothing does."""
+    before = [texts[each] for each in range(part - around, part) if each in texts]
+    after = [texts[each] for each in range(part + 1, part + 1 + around) if each in texts]
+    if not around or not (before or after):
+        return None
+    return "\n".join([*map(_end, before), full, *map(_beginning, after)])
 
 
 def _end(text: str) -> str:

@@ -136,13 +136,6 @@ from (
     where i.around_hash = any($1::bytea[]) and v.around is not null
 ) h;
 
--- name: without_vector
--- $1 collection $2 how many
-select i.id, i.text, i.heading, i.hash, i.around_hash
-from dataflows_memory.item i join dataflows_memory.place p on p.id = i.place
-where p.collection = $1 and i.live and not exists (select from {vectors} v where v.item = i.id)
-order by i.id limit $2;
-
 -- name: end_items
 -- $1 items $2 true until, each $3 run $4 step $5 now
 -- What is not true any more. The words and vectors stay, for whoever asks as of before.
