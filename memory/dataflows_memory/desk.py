@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from dataflows_memory.asking.desk import Asking
 from dataflows_memory.base import DEFAULT
 from dataflows_memory.branches import MAIN
-from dataflows_memory.branching import Branching
 from dataflows_memory.checks import check_ref, checked_meta, checked_text, excluded, number, origins, ref_of
 from dataflows_memory.conditions import conditions
+from dataflows_memory.duplicates import Duplicates
 from dataflows_memory.items import Item, New, Recalled
 from dataflows_memory.recall import Recaller, Wanted
 from dataflows_memory.sources import Sources
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.core.durations import Instant
 
 
-class Memory(Sources, Branching, Asking):
+class Memory(Sources, Duplicates, Asking):
     """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
 
     Args:

@@ -38,3 +38,10 @@ with gone as (
     where v.item = i.id and p.collection = $1 returning 1
 )
 select count(*) from gone;
+
+-- name: newest
+-- $1 places $2 origin, or null $3 how many: with their vectors
+select v.item, v.alone::real[]
+from {vectors} v join dataflows_memory.item i on i.id = v.item
+where v.place = any($1::int[]) and v.live and i.live and ($2::text is null or i.origin = $2)
+order by v.item desc limit $3;
