@@ -1,4 +1,5 @@
-"""How well and how quickly memory recalls: nDCG@10 on SciFact (BEIR) and Cranfield, milliseconds at 100,000 items.
+"""How well and how quickly memory recalls: nDCG@10 on SciFact (BEIR) and Cranfield, beside others; milliseconds at
+100,000 items; what changes of a table cost. Wants the dependency group `bench` and the extra `local` with its model.
 
 python benchmarks/memory.py --data ../shared/data/retrieval         # both
 python benchmarks/memory.py --only speed --items 100000
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import dataflows_sdk as df
+import peer_memory
 from dataflows_memory.desk import Memory
 from dataflows_memory.embedding.choice import choose_embedder
 from dataflows_memory.embedding.embedder import Usage
@@ -67,35 +69,100 @@ def ndcg(found: Sequence[str], grades: dict[str, int], k: int = 10) -> float:
     return gain / best if best else math.nan
 
 
+class Once:
+    """The local model; a text is embedded once for everybody who is compared, and the time is kept."""
+
+    def __init__(self) -> None:
+        self._inner: Any = choose_embedder("local").embedder
+        self.name, self.dimension, self.usage = self._inner.name, self._inner.dimension, self._inner.usage
+        self._known: dict[tuple[str, bool], Any] = {}
+        self.seconds = 0.0
+
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Any:
+        missing = [text for text in dict.fromkeys(texts) if (text, query) not in self._known]
+        if missing:
+            begun = time.perf_counter()
+            made = self._inner.embed(missing, query=query)
+            self.seconds += time.perf_counter() - begun
+            self._known.update({(text, query): vector for text, vector in zip(missing, made, strict=True)})
+        return np.array([self._known[text, query] for text in texts])
+
+    async def aembed(self, texts: Sequence[str], *, query: bool = False) -> Any:
+        return self.embed(texts, query=query)
+
+
 def quality(data: Path) -> None:
-    """nDCG@10 by words, and by words and meaning."""
-    chosen = choose_embedder("local").embedder
-    print("| data | by words alone | hybrid | ms a question (p50, its embedding included) | s to embed and write |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    """nDCG@10 and milliseconds a question of ours and of others, with the same vectors; what indexing costs."""
+    embedder = Once()
+    print("| data | who | nDCG@10 | ms a question (p50, its embedding known) |")
+    print("| --- | --- | ---: | ---: |")
+    costs = []
     with tempfile.TemporaryDirectory() as folder, df.connect(directory=folder, work=False) as ctx:
         for name in SETS:
             corpus, queries, grades = read(data / name)
-            documents = [each for each in corpus if each["text"].strip()]
-            results, took = [], []
-            for memory in (Memory(ctx, None), Memory(ctx, chosen)):
-                collection = f"{name}-{'words' if memory._embedder is None else 'hybrid'}"
-                begun = time.perf_counter()
-                for each in documents:
-                    each["ref"] = each["id"]
-                remember(memory, collection, documents)
-                wrote = time.perf_counter() - begun
-                scores = []
-                for query in queries:
-                    if not grades.get(query["id"]):
-                        continue
-                    begun = time.perf_counter()
-                    found = memory.recall(query["text"], 10, collection=collection)
-                    took.append((time.perf_counter() - begun) * 1_000)
-                    scores.append(ndcg([hit.item.ref for hit in found], grades[query["id"]]))
-                results.append(statistics.fmean(score for score in scores if not math.isnan(score)))
-            half = took[len(took) // 2 :]
-            line = [f"{results[0]:.4f}", f"{results[1]:.4f}", f"{statistics.median(half):.1f}", f"{wrote:.0f}"]
-            print(f"| {name} | {' | '.join(line)} |", flush=True)
+            documents = [{**each, "ref": each["id"]} for each in corpus if each["text"].strip()]
+            asked = [query for query in queries if grades.get(query["id"])]
+            embedder.embed([query["text"] for query in asked])
+            embedder.embed([query["text"] for query in asked], query=True)
+            memories = {"ours, by words": Memory(ctx, None), "ours": Memory(ctx, embedder)}
+            for who, memory in memories.items():
+                before, begun = embedder.seconds, time.perf_counter()
+                remember(memory, f"{name} {who}", documents)
+                costs.append((name, who, embedder.seconds - before, time.perf_counter() - begun))
+            texts = [each["text"] for each in documents]
+            with peer_memory.langgraph_store(texts, embedder, ctx._database.conninfo, name) as langgraph:
+                others: dict[str, Any] = {
+                    "BM25 (bm25s)": peer_memory.bm25(texts),
+                    "cosine": peer_memory.dense(texts, embedder),
+                    "LangGraph, PostgresStore": langgraph,
+                }
+                for who, find in others.items():
+                    line(name, who, asked, grades, lambda text, f=find, d=documents: [d[n]["ref"] for n in f(text)])
+            for who, memory in memories.items():
+                collection = f"{name} {who}"
+                line(
+                    name,
+                    who,
+                    asked,
+                    grades,
+                    lambda text, m=memory, c=collection: refs(m.recall(text, 10, collection=c)),
+                )
+    print()
+    for name, who, embedding, whole in costs:
+        share = f", {100 * (whole - embedding) / embedding:.0f}% beside the embedder" if embedding else ""
+        print(f"{name}, {who}: written in {whole:.1f} s, {embedding:.1f} of them in the model{share}")
+
+
+def refs(found: Any) -> list[str]:
+    return [hit.item.ref for hit in found]
+
+
+def line(name: str, who: str, asked: Sequence[Any], grades: Any, find: Callable[[str], list[str]]) -> None:
+    """Ask everything, and print what it was worth."""
+    took, scores = [], []
+    for query in asked:
+        begun = time.perf_counter()
+        found = find(query["text"])
+        took.append((time.perf_counter() - begun) * 1_000)
+        scores.append(ndcg(found, grades[query["id"]]))
+    mean = statistics.fmean(score for score in scores if not math.isnan(score))
+    print(f"| {name} | {who} | {mean:.4f} | {statistics.median(took[len(took) // 2 :]):.1f} |", flush=True)
+
+
+def changes(rows: int) -> None:
+    """What a table costs of which one row in a hundred changes."""
+    embedder = Once()
+    with tempfile.TemporaryDirectory() as folder, df.connect(directory=folder, work=False) as ctx:
+        memory = Memory(ctx, embedder)
+        table = ctx.warehouse.table("tasks", {"id": int, "name": str}, key="id")
+        table.upsert_many({"id": n, "name": f"task number {n} is about subject {n * 7919 % 1000}"} for n in range(rows))
+        for what in ("the first time", "with 1% changed"):
+            before, begun = embedder.seconds, time.perf_counter()
+            stored = memory.index_table("tasks", "{name}")
+            whole, embedding = time.perf_counter() - begun, embedder.seconds - before
+            print(f"a table of {rows:,} rows, {what}: {stored.embedded:,} texts embedded; {whole:.2f} s, "
+                  f"{embedding:.2f} of them in the model")  # fmt: skip
+            table.upsert_many({"id": n, "name": f"task number {n} is done"} for n in range(0, rows, 100))
 
 
 def remember(memory: Memory, collection: str, documents: Sequence[Any]) -> None:
@@ -147,10 +214,12 @@ def measure(what: str, questions: Sequence[str], ask: Callable[[str], Any]) -> N
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[1].parent / "shared" / "data" / "retrieval")
-    parser.add_argument("--only", choices=("quality", "speed"))
+    parser.add_argument("--only", choices=("quality", "speed", "changes"))
     parser.add_argument("--items", type=int, default=100_000)
     arguments = parser.parse_args()
-    if arguments.only != "speed":
+    if arguments.only in (None, "quality"):
         quality(arguments.data)
-    if arguments.only != "quality":
+    if arguments.only in (None, "changes"):
+        changes(10_000)
+    if arguments.only in (None, "speed"):
         speed(arguments.items, arguments.data)

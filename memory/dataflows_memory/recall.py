@@ -29,6 +29,8 @@ EXACT = 20_000
 #: so many places of words are read for one question; those of more common words only where rarer ones lead, and there
 #: in so many items
 POSTINGS, LEADING = 12_000, 1_000
+#: a word is looked up by itself if it stands in less than so many times the items that may be found
+_FEW = 3
 #: words in fewer items are counted anew each time
 _COMMON = 1_000
 #: seconds for which the size of a place is taken to be what it was
@@ -71,11 +73,15 @@ class Wanted:
     lines: Lines | None = None
 
     @property
+    def of_now(self) -> bool:
+        """Whether what is in force now is asked for, and on the main line."""
+        return self.as_of is None and self.known_at is None and self.lines is None
+
+    @property
     def is_plain(self) -> bool:
         """Whether everything that is in force may be found."""
-        times = (self.as_of, self.known_at, self.since, self.lines)
-        conditions = (self.origins, self.having, self.path, self.without_runs, self.without_states)
-        return all(condition is None for condition in (*times, *conditions))
+        conditions = (self.since, self.origins, self.having, self.path, self.without_runs, self.without_states)
+        return self.of_now and all(condition is None for condition in conditions)
 
 
 @dataclass(slots=True)
@@ -86,6 +92,8 @@ class Sizes:
     alone: float
     around: float
     has_around: bool
+    #: some of it will be over, or true, by itself
+    changing: bool = False
     until: float = 0.0
     common: dict[str, int] = field(default_factory=dict)
 
@@ -148,12 +156,14 @@ class Recaller:
     ) -> list[tuple[Any, ...]]:
         return self._store.run(connection, file, name, parameters, self._collection.vectors)
 
-    def _sizes(self, connection: Connection, places: tuple[int, ...]) -> Sizes:
+    def _sizes(self, connection: Connection, places: tuple[int, ...], now: datetime) -> Sizes:
         """How large a place is, or was a moment ago."""
         sizes = self._known.sizes.get(places)
         if sizes is None or sizes.until < time.monotonic():
-            ((count, alone, around, has_around),) = self._run(connection, "recall", "place_sizes", [list(places)])
-            sizes = Sizes(count, alone, around, has_around, time.monotonic() + _SIZES)
+            ((count, alone, around, has_around, changing),) = self._run(
+                connection, "recall", "place_sizes", [list(places), now]
+            )
+            sizes = Sizes(count, alone, around, has_around, changing, time.monotonic() + _SIZES)
             if sizes.count >= _COMMON:  # a small place changes by much, and is counted at once
                 self._known.sizes[places] = sizes
         return sizes
@@ -194,8 +204,8 @@ class _Search:
     ) -> tuple[list[Hit], int]:
         wanted = self._wanted
         if wanted.is_plain:
-            self._sizes = self._recaller._sizes(self._connection, wanted.places)
-        else:
+            self._sizes = self._recaller._sizes(self._connection, wanted.places, self._now)
+        if not wanted.is_plain or self._sizes.changing:
             self._narrow()
         if not self._sizes.count:
             return [], 0
@@ -269,8 +279,9 @@ class _Search:
         times = Counter(self._terms)
         count, rest = self._sizes.count, [self._average, self._average_around, DEPTH]
         if self._among is not None:
-            asked = [self._among, list(times), [float(each) for each in times.values()], *rest, count]
-            rows = self._run("recall", "words_among", asked)
+            few = self._few(list(times))
+            lots = [[[*lot], [float(times[term]) for term in lot]] for lot in (times.keys() - few, few)]
+            rows = self._run("recall", "words_among", [self._among, *lots[0], *rest, count, *lots[1], self._places])
             lists.rare = {term: idf for _, idf, _, term in rows if term is not None}
         else:
             found = self._recaller._frequencies(self._connection, self._sizes, self._places, list(times))
@@ -285,6 +296,15 @@ class _Search:
                 rows = self._run("recall", "words_everywhere", lot)
         lists.words = {item: alone for item, alone, _, _ in rows if item is not None and alone > 0}
         lists.words_around = {item: around for item, _, around, _ in rows if item is not None and around > 0}
+
+    def _few(self, terms: Sequence[str]) -> set[str]:
+        """Of the words those that stand in few items: these are looked up, instead of the words in each item."""
+        assert self._among is not None
+        sizes = self._recaller._sizes(self._connection, self._wanted.places, self._now)
+        if not self._wanted.of_now or sizes.changing:  # what is not in force stands elsewhere
+            return set()
+        found = self._recaller._frequencies(self._connection, sizes, self._places, terms)
+        return {term for term, count in found.items() if count < _FEW * len(self._among)}
 
     @property
     def _average(self) -> float:

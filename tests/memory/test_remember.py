@@ -212,3 +212,15 @@ def test_many_write_the_same_at_once(make_ctx: MakeContext) -> None:
     assert sorted(item.part for item in log) == list(range(21))
     assert len({item.text for item in log}) == 21
     assert len([item for item in memory.history("last") if item.valid_to is None]) == 1
+
+
+def test_what_is_said_of_the_future_is_not_true_yet(memory: Memory, words_only: Memory) -> None:
+    for one, name in ((memory, "default"), (words_only, "words")):
+        one.remember("the price is ten", ref="price", collection=name)
+        one.remember([f"something of the price {n}" for n in range(10)], collection=name)
+        one.remember("the price is twelve", ref="price", since="2999-01-01", collection=name)
+        assert one.recall("price is ten", 1, collection=name)[0].text == "the price is ten"
+        assert one.recall("price is twelve", 1, as_of="2999-01-02", collection=name)[0].text == "the price is twelve"
+        texts = {hit.text for hit in one.recall("price", 100, collection=name)}
+        assert "the price is ten" in texts
+        assert "the price is twelve" not in texts

@@ -81,6 +81,8 @@ create table dataflows_memory.item (
 create unique index item_ref_idx on dataflows_memory.item (place, origin, ref, part) where live;
 create index item_history_idx on dataflows_memory.item (place, ref, part, recorded_at);
 create index item_place_idx on dataflows_memory.item (place, valid_from);
+create index item_later_idx on dataflows_memory.item (place, valid_to)
+    where not live and retired_at = 'infinity' and valid_to < 'infinity';
 create index item_hash_idx on dataflows_memory.item (hash);
 create index item_around_idx on dataflows_memory.item (around_hash) where around_hash is not null;
 create index item_meta_idx on dataflows_memory.item using gin (meta jsonb_path_ops);

@@ -1,10 +1,17 @@
 -- What is found for a question. {vectors} is the table of the embedder's vectors, {length} how long they are.
 
 -- name: place_sizes
--- $1 places
--- How many items are in force, how long they are on average, alone and with their neighbours, and whether any has some.
+-- $1 places $2 now
+-- How many items are in force, how long they are on average, alone and with their neighbours, and whether any has some;
+-- and whether there are some of which it is known that they will be over, or will be true: what is in force by the books is
+-- not what is true then.
 select count(*), coalesce(avg(i.length), 0)::float8, coalesce(avg(i.around), 0)::float8,
-       coalesce(bool_or(i.around > i.length), false)
+       coalesce(bool_or(i.around > i.length), false),
+       exists (select from dataflows_memory.item l
+               where l.place = any($1::int[]) and not l.live and l.retired_at = 'infinity' and l.valid_to < 'infinity'
+                     and l.valid_to > $2::timestamptz)
+       or exists (select from dataflows_memory.item l
+                  where l.place = any($1::int[]) and l.valid_from > $2::timestamptz and l.live)
 from dataflows_memory.item i
 where i.place = any($1::int[]) and i.live;
 
@@ -62,11 +69,17 @@ with hit as (
 
 -- name: words_among
 -- $1 items $2 terms $3 how often they are asked for, otherwise as words_everywhere; $7 how many items
+-- $8 other terms $9 how often $10 places: which are rarer than the items, and are looked up by themselves
 -- The answer has the weights of the words as well.
 with found as materialized (
     select q.term, q.weight, p.item, p.tf, p.around_tf, p.length, p.around_length
     from unnest($2::text[], $3::float8[]) as q(term, weight)
     join dataflows_memory.posting p on p.item = any($1::bigint[]) and p.term = q.term
+    union all
+    select q.term, q.weight, p.item, p.tf, p.around_tf, p.length, p.around_length
+    from unnest($8::text[], $9::float8[]) as q(term, weight)
+    join dataflows_memory.posting p on p.place = any($10::int[]) and p.term = q.term and p.live
+    where p.item = any($1::bigint[])
 ), rare as materialized (
     select f.term, ln(1 + (greatest($7::float8 - f.n, 0) + 0.5) / (f.n + 0.5)) as idf
     from (select f.term, count(*) filter (where f.tf > 0) as n from found f group by f.term) f
