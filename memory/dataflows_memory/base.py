@@ -40,8 +40,8 @@ class Base:
         self._setting = os.environ.get("DATAFLOWS_EMBEDDER", "auto") if embedder == "auto" else embedder
         warehouse = context.warehouse
         self._store = Store(context._database, self._transaction, self._has_written)
-        self._tables = Tables(self._store, warehouse)
-        self._runs = Runs(self._store)
+        self._tables = Tables(self._store, warehouse, self._now)
+        self._runs = Runs(self._store, self._now)
         self._writer = warehouse._writer
         self._grown = 0
         self._known = Known()
