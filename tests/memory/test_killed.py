@@ -23,7 +23,7 @@ _ASKED = (
 )
 _WORKED = (
     Text("Let me see.", calls=(ToolCall("count", {"kind": "green"}),)),
-    Text(calls=(ToolCall("count", {"kind": "red"}), ToolCall("count", {"kind": "blue"}))),
+    Text(calls=(ToolCall("count", {"kind": "red"}), ToolCall("yard", {"input": "a fence"}))),
     Text("There are 9."),
 )
 
@@ -75,7 +75,7 @@ def test_nothing_that_was_recorded_is_paid_again(
             ['{"painter": "Miller"}', "The fence of project Alpha was painted green in May."],
             3,
         ],
-        "work": ["There are 9.", ['"green: 3"', '"red: 3"', '"blue: 3"'], 3],
+        "work": ["There are 9.", ["green: 3", "red: 3", "a fence ordered"], 3],
         "streamed": True,
     }
     # six calls where nothing is killed; a kill costs at most those that were under way, once: one of each run

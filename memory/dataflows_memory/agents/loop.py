@@ -146,7 +146,7 @@ class _Loop:
         try:
             told = await self._step.run(
                 name,
-                _calling(tool, call.arguments),
+                _calling(tool, call.arguments, f"{self._step.run_id}/{name}"),
                 retry=NO_RETRY,
                 timeout=tool.wait,
                 # what a person agreed to once is not done twice because a process died
@@ -165,18 +165,19 @@ class _Loop:
         return told
 
 
-def _calling(tool: Tool, given: str) -> Callable[[], Any]:
+def _calling(tool: Tool, given: str, key: str) -> Callable[[], Any]:
     """What the step of a tool calls: in a thread, or on the loop where the tool is a coroutine function.
 
-    It raises what the tool raises, so that what the tool wrote with the step's record is undone.
+    It raises what the tool raises, so that what the tool wrote with the step's record is undone. A run that a tool
+    starts is started once, however often a process dies in its step.
     """
     if inspect.iscoroutinefunction(tool.function):
 
         async def awaited() -> str:
-            return result_text(await tool.call(given), tool.limit)
+            return result_text(await tool.call(given, key=key), tool.limit)
 
         return awaited
-    return lambda: result_text(tool.call(given), tool.limit)
+    return lambda: result_text(tool.call(given, key=key), tool.limit)
 
 
 def _brief(error: Exception) -> str:

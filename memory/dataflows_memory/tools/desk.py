@@ -120,7 +120,7 @@ class Tools:
             tools += [made.reading(running.runs), made.reading(running.run), made.reading(running.wait)]
             tools += [made.reading(running.approvals)] if people else []
             tools += [made.doing(running.send_event, dangerous=True)] if write else []
-        tools += [made.doing(running.ask_person)] if people else []
+        tools += [made.doing(running.ask_person, keyed=True)] if people else []
         tools += [each if isinstance(each, Tool) else made.own(each) for each in more]
         made.check({each.name for each in tools})
         return ContextTools(tools, rows)
@@ -176,8 +176,8 @@ class _Maker:
     def reading(self, function: Callable[..., Any]) -> Tool:
         return self._of(function, False, reads=True)
 
-    def doing(self, function: Callable[..., Any], *, dangerous: bool = False) -> Tool:
-        return self._of(function, dangerous)
+    def doing(self, function: Callable[..., Any], *, dangerous: bool = False, keyed: bool = False) -> Tool:
+        return self._of(function, dangerous, keyed=keyed)
 
     def own(self, function: Callable[..., Any]) -> Tool:
         if not callable(function):
@@ -190,19 +190,20 @@ class _Maker:
             f"{what} Gives its result; if it takes longer than {format_duration(seconds)}, the id of the run, for wait."
         )
         return Tool(
-            name, told, offer.parameters, running.starting(offer),
-            dangerous=bool({name, offer.name} & self._dangerous), origin=offer.name, **self._common,
+            name, told, offer.parameters.with_key(), running.starting(offer),
+            dangerous=bool({name, offer.name} & self._dangerous), origin=offer.name, keyed=True, **self._common,
         )  # fmt: skip
 
     def check(self, names: set[str]) -> None:
         if unknown := {each for each in self._dangerous if each not in names and tool_name(each) not in names}:
             raise ToolError(f"dangerous: there is no tool {min(unknown)!r}; there are: {', '.join(sorted(names))}")
 
-    def _of(self, function: Callable[..., Any], dangerous: bool, *, reads: bool = False) -> Tool:
+    def _of(self, function: Callable[..., Any], dangerous: bool, *, reads: bool = False, keyed: bool = False) -> Tool:
         name = getattr(function, "__name__", type(function).__name__)
         return Tool(
             tool_name(name), descriptions(inspect.getdoc(function) or "")[0], Parameters.of_function(function, name),
-            function, dangerous=dangerous or name in self._dangerous, origin=name, reads=reads, **self._common,
+            function, dangerous=dangerous or name in self._dangerous, origin=name, reads=reads, keyed=keyed,
+            **self._common,
         )  # fmt: skip
 
 

@@ -12,6 +12,15 @@ from typing import Any
 from dataflows_memory.tools.schema import plain_schema
 from dataflows_sdk.errors import ToolArgumentError, ToolError
 
+#: the argument by which a call that is repeated does nothing twice
+KEY = "idempotency_key"
+_LONGEST_KEY = 200
+_KEY_SCHEMA = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": _LONGEST_KEY,
+    "description": "Unique to this call: when it is repeated with the same key and arguments, nothing begins twice.",
+}
 _SHOWN = 8
 _LONGEST_TEXT = 1_000_000
 _ARGS = re.compile(r"^\s*(?:Args|Arguments|Parameters):\s*$")
@@ -146,6 +155,23 @@ class Parameters:
 
         return cls(free, check)
 
+    def with_key(self) -> Parameters:
+        """The same with an ``idempotency_key``, which the function is called with where it is given.
+
+        Where the arguments have one of their own that stays what it is.
+        """
+        properties = self.schema.get("properties", {})
+        if KEY in properties:
+            return self
+        schema = {**self.schema, "properties": {**properties, KEY: _KEY_SCHEMA}}
+
+        def check(given: dict[str, Any]) -> dict[str, Any]:
+            rest = {name: value for name, value in given.items() if name != KEY}
+            found, key = self._check(rest), given.get(KEY)
+            return found if key is None else {**found, KEY: checked_key(key)}
+
+        return Parameters(schema, check)
+
     def arguments(self, given: Any) -> dict[str, Any]:
         """What to call with, from what a model gave: an object, or its JSON text.
 
@@ -191,6 +217,18 @@ class Parameters:
         schema = model.model_json_schema(by_alias=True)
         schema.pop("description", None)
         return cls(schema, _with_adapter(TypeAdapter(model), schema, use))
+
+
+def checked_key(key: Any) -> str:
+    """An idempotency key as a model or a client gave it.
+
+    Raises:
+        ToolArgumentError: it is none.
+    """
+    if not isinstance(key, str) or not key.strip() or len(key) > _LONGEST_KEY or "\0" in key:
+        told = f"argument {KEY!r} is a text of 1 to {_LONGEST_KEY} characters, not {_kind(key)}"
+        raise ToolArgumentError(f"the arguments do not fit: {told}", [told])
+    return key
 
 
 def descriptions(doc: str) -> tuple[str, dict[str, str]]:
