@@ -17,6 +17,7 @@ from dataflows_memory.tools.rows import RowTools
 from dataflows_memory.tools.running import ASK, Offer, RunTools, offer_of
 from dataflows_memory.tools.schema import tool_name
 from dataflows_memory.tools.tool import Tool, ToolBox
+from dataflows_memory.tools.writing import Write, writes_of
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
 from dataflows_sdk.core.redact_patterns import is_secret_name
 from dataflows_sdk.errors import ToolError
@@ -66,6 +67,7 @@ class Tools:
         memory: str | Sequence[str] | None = "",
         collection: str = "default",
         write: bool = False,
+        write_tables: Iterable[str] = (),
         runs: Iterable[str] | bool | None = None,
         people: bool = True,
         hide: Mapping[str, Iterable[str]] | None = None,
@@ -77,7 +79,8 @@ class Tools:
         """Tools for a model: recall, SQL, where rows come from, runs, and the flows that it may start.
 
         Nothing of this can be widened by what a model says: tables, flows, collection and scope are no arguments of the
-        tools. Without *flows* and *write* it can only look. Each call ends in bounded time, and secrets in what it
+        tools. Without *flows*, *write* and *write_tables* it can
+        only look. Each call ends in bounded time, and secrets in what it
         gives are masked.
 
         Args:
@@ -87,11 +90,14 @@ class Tools:
             memory: whose memory: a scope, or several; None for none.
             collection: of that memory.
             write: offer ``remember`` and ``send_event``, too.
+            write_tables: tables of which ``insert_…``, ``update_…`` and ``delete_…`` are offered, a row a call; none by
+                default.
             runs: whose runs may be seen: names of workflows, True for all, False for none. By default those of *flows*,
                 and of all workflows where no flows are given.
             people: offer ``approvals`` and ``ask_person``.
             hide: columns that may not be read, by table; by default those whose name sounds like a secret.
-            dangerous: names of tools to each call of which a person has to agree; `send_event` always is.
+            dangerous: names of tools to each call of which a person has to agree; `send_event` and ``delete_…`` always
+                are.
             more: tools of your own, or functions.
             wait: how long a call waits for a run at the most, up to 10 minutes.
             limit: characters of an answer.
@@ -116,6 +122,8 @@ class Tools:
             tools += [made.doing(recalling.remember)] if write else []
         if rows is not None:
             tools += [made.reading(each) for each in (rows.describe_tables, rows.sql, rows.why, rows.history)]
+        for table in dict.fromkeys(_names("write_tables", write_tables)):
+            tools += [made.writing(each) for each in writes_of(self._context, table, hide)]
         if visible is None or visible:
             tools += [made.reading(running.runs), made.reading(running.run), made.reading(running.wait)]
             tools += [made.reading(running.approvals)] if people else []
@@ -178,6 +186,13 @@ class _Maker:
 
     def doing(self, function: Callable[..., Any], *, dangerous: bool = False, keyed: bool = False) -> Tool:
         return self._of(function, dangerous, keyed=keyed)
+
+    def writing(self, write: Write) -> Tool:
+        name = tool_name(write.name)
+        return Tool(
+            name, write.description, write.parameters, write.function,
+            dangerous=write.dangerous or bool({name, write.name} & self._dangerous), origin=write.name, **self._common,
+        )  # fmt: skip
 
     def own(self, function: Callable[..., Any]) -> Tool:
         if not callable(function):

@@ -52,27 +52,46 @@ class Parameters:
         Raises:
             ToolError: it takes arguments that have no name, or has an annotation that JSON cannot hold.
         """
-        from pydantic import ConfigDict, Field, create_model
-        from pydantic.errors import PydanticUserError
-
-        name = name or getattr(function, "__name__", "tool")
+        name = str(name or getattr(function, "__name__", "tool"))
         described = descriptions(inspect.getdoc(function) or "")[1]
-        fields: dict[str, Any] = {}
+        fields: dict[str, tuple[Any, Any]] = {}
         try:
             hints = typing.get_type_hints(function, include_extras=True)
             signature = inspect.signature(function)
         except (NameError, TypeError, ValueError) as error:
             raise ToolError(f"tool {name!r}: its signature cannot be read: {error}") from None
-        aliases: dict[str, str] = {}
-        for at, (each, parameter) in enumerate(signature.parameters.items()):
+        for each, parameter in signature.parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise ToolError(f"tool {name!r}: a model gives arguments by name, and cannot give {parameter}")
             default = ... if parameter.default is parameter.empty else parameter.default
+            fields[each] = (hints.get(each, Any), default)
+        return cls.of_fields(name, fields, described)
+
+    @classmethod
+    def of_fields(
+        cls, name: str, arguments: Mapping[str, tuple[Any, Any]], described: Mapping[str, str] | None = None
+    ) -> Parameters:
+        """Arguments of any names: for each its annotation and its default, ``...`` where it has to be given.
+
+        Args:
+            name: of the tool, for errors.
+            arguments: by name.
+            described: for the model, by name.
+
+        Raises:
+            ToolError: an annotation that JSON cannot hold.
+        """
+        from pydantic import ConfigDict, Field, create_model
+        from pydantic.errors import PydanticUserError
+
+        fields: dict[str, Any] = {}
+        aliases: dict[str, str] = {}
+        for at, (each, (kind, default)) in enumerate(arguments.items()):
             # under names of our own: pydantic keeps some to itself (model_…, _private)
             aliases[f"p{at}"] = each
             # None given outright would hide the description of an Annotated field
-            told: Any = {"description": described[each]} if each in described else {}
-            fields[f"p{at}"] = (hints.get(each, Any), Field(default, alias=each, **told))
+            told: Any = {"description": described[each]} if described and each in described else {}
+            fields[f"p{at}"] = (kind, Field(default, alias=each, **told))
         try:
             model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
             return cls._of_model(model, lambda made: {each: getattr(made, key) for key, each in aliases.items()})
