@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,8 @@ class Base:
         self._tables = Tables(self._store, warehouse, self._now)
         self._runs = Runs(self._store, self._now)
         self._writer = warehouse._writer
+        self._embedders: list[Embedder] = []
+        context._closing.append(_closing(self._embedders))
         self._grown = 0
         self._known = Known()
 
@@ -51,7 +53,7 @@ class Base:
 
     @cached_property
     def _choice(self) -> Choice:
-        return choose_embedder(self._setting)
+        return self._taken(self._setting)
 
     @property
     def _embedder(self) -> Embedder | None:
@@ -64,7 +66,13 @@ class Base:
             DefinitionError: there is no such embedder.
             MissingExtraError: it is not installed.
         """
-        self._choice = choose_embedder(embedder)
+        self._choice = self._taken(embedder)
+
+    def _taken(self, setting: str | Embedder | None) -> Choice:
+        choice = choose_embedder(setting)
+        if choice.embedder is not None:
+            self._embedders.append(choice.embedder)
+        return choice
 
     # --- collections -------------------------------------------------------------------------------------
 
@@ -196,3 +204,15 @@ class Base:
     def _has_written(self) -> bool:
         joined = self._writer.joined()
         return joined is not None and _MARK in joined.marks
+
+
+def _closing(embedders: list[Embedder]) -> Callable[[], None]:
+    """Closes the connections of the embedders that were taken; one that is used again opens new ones."""
+
+    def close() -> None:
+        for each in embedders:
+            end = getattr(each, "close", None)
+            if callable(end):
+                end()
+
+    return close

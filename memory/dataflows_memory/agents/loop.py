@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dataflows_memory.agents.approving import approved
 from dataflows_memory.agents.telling import Teller
 from dataflows_memory.models.costs import Budget
 from dataflows_memory.models.meter import Meter
 from dataflows_memory.models.replies import Call, Reply
 from dataflows_memory.tools import Tool, ToolBox, result_text
+from dataflows_sdk.approvals import ask_people
 from dataflows_sdk.core.retry import NO_RETRY, Retry
 from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.errors import (
@@ -137,7 +137,7 @@ class _Loop:
             return self._note(call, f"{tool.name}: {error}", error=True)
         if tool.dangerous:
             message = f"May the agent {self._made.name!r} call {tool.name} with {call.arguments}?"
-            answer = await approved(self._step, f"approve {place} {tool.name}", message, self._made.approvers)
+            answer = await ask_people(self._step, f"approve {place} {tool.name}", message, self._made.approvers)
             if answer.get("decision") != "approved":
                 who, why = answer.get("responder") or "a person", answer.get("comment")
                 told = f"{tool.name} was not called: {who} refused it" + (f": {why}" if why else ".")

@@ -157,7 +157,7 @@ class Parameters:
         schema = getattr(workflow, "input_schema", None)
         if isinstance(schema, Mapping) and schema.get("type") == "object":
             return cls.of_schema(schema)
-        kind = getattr(workflow, "_payload_type", None)
+        kind = getattr(workflow, "payload_type", None)
         if kind is not None:
             typed = cls.of_type(kind)
             wrapped = set(typed.schema.get("properties", ())) == {"input"}
