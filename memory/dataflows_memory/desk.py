@@ -10,6 +10,7 @@ from dataflows_memory.asking.desk import Asking
 from dataflows_memory.base import DEFAULT
 from dataflows_memory.checks import check_ref, checked_meta, checked_text, number, origins, ref_of
 from dataflows_memory.conditions import conditions
+from dataflows_memory.embedding.embedder import embedded
 from dataflows_memory.items import Item, New, Recalled
 from dataflows_memory.recall import Recaller, Wanted
 from dataflows_memory.sources import Sources
@@ -252,7 +253,7 @@ class Memory(Sources, Asking):
         vector = None
         if home.vectors is not None and self._embedder is not None:
             self._check_same(home)
-            vector = self._embedder.embed([question], query=True)[0]
+            vector = embedded(self._embedder, [question], home.vectors.dimension, query=True)[0]
         hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now(), rerank)
         if not hits and where:
             self._check_properties(wanted.places, where)
