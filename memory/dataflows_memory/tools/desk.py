@@ -25,8 +25,8 @@ from dataflows_sdk.errors import ToolError
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
 
-#: seconds beyond its own wait after which a call is given up
-_SLACK = 10.0
+#: seconds beyond its own wait after which a call is given up; with the usual wait less than the minute of MCP clients
+_SLACK = 30.0
 
 
 class ContextTools(ToolBox):
