@@ -8,14 +8,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dataflows_sdk.core.ids import new_id, parse_id
-from dataflows_sdk.engine.units import Message
+from dataflows_sdk.core.ids import deterministic_id, new_id, parse_id
+from dataflows_sdk.engine.units import Event, Message
 from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunFinishedError, RunNotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dataflows_sdk.context import Context
+    from dataflows_sdk.engine.step import Step
     from dataflows_sdk.runs import Run
 
+#: letters of a question that are kept
+_SHOWN = 2_000
 _WORDS = {
     "approved": "approved",
     "approve": "approved",
@@ -46,6 +51,38 @@ class Approval:
     required: int
     requested_at: datetime
     expires_at: datetime | None
+
+
+async def ask_people(step: Step, name: str, message: str, approvers: Iterable[str] = ()) -> dict[str, Any]:
+    """Ask people within an ``async def`` workflow, as a flow's node `logic_approval` does, and wait for the answer.
+
+    `Approvals.pending` lists the question, `Approvals.respond` answers it. One answer is enough, and there is no
+    timeout.
+
+    Args:
+        step: of the workflow.
+        name: of the wait: unique in its scope.
+        message: what is asked; secrets in it are masked.
+        approvers: who may answer; empty for anybody.
+
+    Returns:
+        the answer: its ``decision``, ``"approved"`` or ``"rejected"``, its ``responder`` and ``comment``.
+    """
+    verbs = step._verbs
+    frame = verbs.enter("wait", name)
+    approval = deterministic_id(step.run_id, frame.key)
+    told = verbs.engine.redactor.redact_text(message)
+    about = {
+        "id": str(approval),
+        "node": name,
+        "message": told if len(told) <= _SHOWN else f"{told[:_SHOWN]}…",
+        "approvers": list(approvers),
+        "required": 1,
+        "until": None,
+    }
+    asked = Event("approval.requested", frame.key, json.dumps(about))
+    answer: dict[str, Any] = await verbs.wait_for_event(name, event=f"approval:{approval}", item=frame, asked=asked)
+    return answer
 
 
 class Approvals:

@@ -22,6 +22,7 @@ from dataflows_sdk.errors import DataflowsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dataflows_sdk.cli.demo_question import Asked
     from dataflows_sdk.cli.demo_report import Narrator
     from dataflows_sdk.cli.demo_tables import Tables
     from dataflows_sdk.context import Context
@@ -47,7 +48,8 @@ def demo(as_json: bool, place: Place) -> None:
 
     336,776 flights are read, validated, enriched and summed up by one process, which is killed with SIGKILL; another
     one goes on. Every step leaves a line in a file, which is compared with the journal: the exit code is 1 if anything
-    was lost, or anything recorded ran twice. At the end the rows become tables that know what they were before.
+    was lost, or anything recorded ran twice. Then the rows become tables that know what they were before, and a
+    question about them in words is answered with SQL and citations.
     """
     from dataflows_sdk.cli.demo_flow import data_directory
 
@@ -134,24 +136,25 @@ class _Story:
         except ValueError as error:
             raise DemoError(f"run {run.id}: {error}") from None
         rows = check_rows(result, _count_rows())
-        with say.waiting("the same rows into tables of the warehouse"):
-            tables = self._tables()
+        with say.waiting("the same rows into tables of the warehouse, and a question about them"):
+            tables, asked = self._tables()
         seconds = time.monotonic() - begun
         good = proof.holds and all(check.holds for check in rows)
         if as_json:
-            say.as_json(run, first.pid, second.pid, proof, rows, result, tables, seconds)
+            say.as_json(run, first.pid, second.pid, proof, rows, result, tables, asked, seconds)
         else:
-            say.finish(run, proof, rows, result, tables, seconds, self.place)
+            say.finish(run, proof, rows, result, tables, asked, seconds, self.place)
         return good
 
-    def _tables(self) -> Tables:
+    def _tables(self) -> tuple[Tables, Asked]:
         from dataflows_sdk.cli.demo_flow import data_directory, flights_file
+        from dataflows_sdk.cli.demo_question import ask
         from dataflows_sdk.cli.demo_tables import tables
 
         unpacked = self.folder / "flights.csv"
         unpacked.write_bytes(flights_file())
         with self.place.open(work=True, triggers=False) as ctx:
-            return tables(ctx, unpacked, data_directory())
+            return tables(ctx, unpacked, data_directory()), ask(ctx)
 
     def _work(self, run: Run) -> _Worker:
         environment = dict(os.environ)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from dataflows_sdk.cli.demo_proof import Check, Proof
+    from dataflows_sdk.cli.demo_question import Asked
     from dataflows_sdk.cli.demo_tables import Tables
     from dataflows_sdk.cli.place import Place
     from dataflows_sdk.engine.state import JournalEvent
@@ -148,6 +149,7 @@ class Narrator:
         rows: Sequence[Check],
         result: dict[str, Any],
         tables: Tables,
+        asked: Asked,
         seconds: float,
         place: Place,
     ) -> None:
@@ -178,7 +180,8 @@ class Narrator:
             self._say(_delay_table(title, result[name][:count]))
             self._say()
         self._tables(tables)
-        self._next(run, seconds, place)
+        self._question(asked)
+        self._next(run, asked, seconds, place)
         if not proof.holds or not all(check.holds for check in rows):
             screen.fail("it does not add up: see the lines with ✗")
 
@@ -202,7 +205,33 @@ class Narrator:
         self._say(joined)
         self._say()
 
-    def _next(self, run: Run, seconds: float, place: Place) -> None:
+    def _question(self, asked: Asked) -> None:
+        from dataflows_sdk.cli.demo_question import QUESTION
+
+        self._say("[bold]a question in words[/], answered from the memory and with SQL")
+        self._say(screen.plain(f"  ({asked.who})", "dim"))
+        if asked.run is None:
+            self._say()
+            return
+        self._say(screen.plain(f"  {QUESTION}", "cyan"))
+        self._say(screen.plain(f"  {asked.remembered} airlines are remembered, found {asked.found_by}", "dim"))
+        for statement in asked.sql:
+            self._say(screen.plain(f"  {statement}", "cyan"))
+        if asked.rows:
+            table = screen.table(*asked.columns)
+            for row in asked.rows[:5]:
+                table.add_row(*(screen.plain(str(cell)) for cell in row))
+            self._say(table)
+        self._say(screen.plain(f"  {asked.answer}", "bold" if asked.found else "yellow"))
+        for cited in asked.citations:
+            by = f", written by step {cited['step']!r} of {cited['workflow']}" if cited["step"] else ""
+            at = f" (run {cited['run']})" if cited["run"] else ""
+            # the memory's own words for a row name step and run already
+            source = cited["source"].partition(", written by ")[0]
+            self._say(screen.plain(f"  [{cited['number']}] {source}{by}{at}"))
+        self._say()
+
+    def _next(self, run: Run, asked: Asked, seconds: float, place: Place) -> None:
         hint = place.hint()
         busiest = "enrich[0]"
         self._say(f"[bold]done in {seconds:.1f} s.[/] Look at it:")
@@ -210,6 +239,7 @@ class Narrator:
             f"dataflows show {run.id}{hint}",
             f"dataflows show {run.id} --step '{busiest}'{hint}",
             f"dataflows show {run.id} --events{hint}",
+            *([f"dataflows show {asked.run}{hint}   # every step of the answer"] if asked.run else []),
             f"dataflows runs{hint}   ·   dataflows doctor{hint}",
         ):
             self._say(screen.plain(f"  {line}", "cyan"))
@@ -227,6 +257,7 @@ class Narrator:
         rows: Sequence[Check],
         result: Any,
         tables: Tables,
+        asked: Asked,
         seconds: float,
     ) -> None:
         """One document."""
@@ -249,6 +280,7 @@ class Narrator:
             ],
             "result": result,
             "tables": tables.as_json(),
+            "asked": asked.as_json(),
         })  # fmt: skip
         assert run.status in TERMINAL
 

@@ -134,6 +134,11 @@ class Workflow:
         return f"<workflow {self.name!r} version {self.version}>"
 
     @property
+    def payload_type(self) -> Any:
+        """What its function says that the payload of its event is, ``Event[Order]``; None where it says nothing."""
+        return self._payload_type
+
+    @property
     def origin(self) -> tuple[str, str]:
         """Module and qualified name of the function: the same when a cell runs again."""
         return getattr(self.fn, "__module__", "") or "", getattr(self.fn, "__qualname__", repr(self.fn))

@@ -45,8 +45,8 @@ class Base:
         self._setting = os.environ.get("DATAFLOWS_EMBEDDER", "auto") if embedder == "auto" else embedder
         warehouse = context.warehouse
         self._store = Store(context._database, self._transaction, self._has_written)
-        self._tables = Tables(self._store, warehouse)
-        self._runs = Runs(self._store)
+        self._tables = Tables(self._store, warehouse, self._now)
+        self._runs = Runs(self._store, self._now)
         self._writer = warehouse._writer
         self._branches = Branches(self._store)
         #: whose eyes this memory has; None: those of the code that asks
@@ -54,6 +54,9 @@ class Base:
         #: embedders that this memory has, or had before it got another one, by their names
         self._embedders: dict[str, Embedder] = {}
         self._reembedders: dict[str, Reembedder] = {}
+        #: to be closed with the context
+        self._opened: list[Embedder] = []
+        context._closing.append(_closing(self._opened))
         self._grown = 0
         self._known = Known()
 
@@ -62,7 +65,7 @@ class Base:
 
     @cached_property
     def _choice(self) -> Choice:
-        return choose_embedder(self._setting)
+        return self._taken(self._setting)
 
     @property
     def _embedder(self) -> Embedder | None:
@@ -77,7 +80,7 @@ class Base:
             DefinitionError: there is no such embedder.
             MissingExtraError: it is not installed.
         """
-        choice = choose_embedder(embedder)
+        choice = self._taken(embedder)
         if self._embedder is not None:
             self._embedders[self._embedder.name] = self._embedder
         self._choice = choice
@@ -98,7 +101,7 @@ class Base:
             RecallError: there is no such collection.
             MissingExtraError: it is not installed.
         """
-        chosen = choose_embedder(embedder).embedder
+        chosen = self._taken(embedder).embedder
         if chosen is None:
             raise DefinitionError("reembed() wants an embedder: 'local', 'openai:<model>', or one of your own")
         home = self._home(collection)
@@ -108,6 +111,12 @@ class Base:
             known = self._reembedders[chosen.name] = Reembedder(self, chosen)
             self._context.register(known.workflow)
         return self._context.start(known.workflow, {"collection": home.name})
+
+    def _taken(self, setting: str | Embedder | None) -> Choice:
+        choice = choose_embedder(setting)
+        if choice.embedder is not None:
+            self._opened.append(choice.embedder)
+        return choice
 
     # --- collections -------------------------------------------------------------------------------------
 
@@ -292,3 +301,15 @@ class Base:
     def _has_written(self) -> bool:
         joined = self._writer.joined()
         return joined is not None and _MARK in joined.marks
+
+
+def _closing(embedders: list[Embedder]) -> Callable[[], None]:
+    """Closes the connections of the embedders that were taken; one that is used again opens new ones."""
+
+    def close() -> None:
+        for each in embedders:
+            end = getattr(each, "close", None)
+            if callable(end):
+                end()
+
+    return close

@@ -30,6 +30,13 @@ _LOG = logging.getLogger("dataflows.mcp")
 @click.option(
     "--table", "tables", metavar="NAME", multiple=True, help="Let this table or view be read; all by default."
 )
+@click.option(
+    "--write-table",
+    "write_tables",
+    metavar="NAME",
+    multiple=True,
+    help="Let rows of this table be written; none by default.",
+)
 @click.option("--no-tables", is_flag=True, help="Let no table be read.")
 @click.option("--scope", metavar="NAME", default="", help="Whose memory is recalled.")
 @click.option("--collection", metavar="NAME", default="default", show_default=True, help="Of that memory.")
@@ -42,7 +49,8 @@ _LOG = logging.getLogger("dataflows.mcp")
 @database_options
 def mcp(
     modules: tuple[str, ...], flows: tuple[str, ...], tables: tuple[str, ...], no_tables: bool, scope: str,
-    collection: str, no_memory: bool, write: bool, wait: str, http: str | None, token: str | None, work: bool,
+    collection: str, no_memory: bool, write: bool, write_tables: tuple[str, ...],
+    wait: str, http: str | None, token: str | None, work: bool,
     place: Place,
 ) -> None:  # fmt: skip
     """Serve the database to agents over MCP: recall, SQL, runs, and flows.
@@ -68,7 +76,8 @@ def mcp(
             ctx.register(*found)
             box = ctx.tools(
                 flows or [each.name for each in found], [] if no_tables else tables or None,
-                memory=None if no_memory else scope, collection=collection, write=write, wait=wait,
+                memory=None if no_memory else scope, collection=collection, write=write,
+                write_tables=write_tables, wait=wait,
             )  # fmt: skip
             server = mcp_server(box)
         if where is None:

@@ -12,6 +12,7 @@ from dataflows_memory.branches import MAIN
 from dataflows_memory.checks import check_ref, checked_meta, checked_text, excluded, number, origins, ref_of
 from dataflows_memory.conditions import conditions
 from dataflows_memory.duplicates import Duplicates
+from dataflows_memory.embedding.embedder import embedded
 from dataflows_memory.items import Item, New, Recalled
 from dataflows_memory.recall import Recaller, Wanted
 from dataflows_memory.sources import Sources
@@ -276,8 +277,8 @@ class Memory(Sources, Duplicates, Asking):
         home, behind = self._caught_up(home, wanted.places)
         vector = None
         embedder = self._embedder_of(home)
-        if embedder is not None:
-            vector = embedder.embed([question], query=True)[0]
+        if embedder is not None and home.vectors is not None:
+            vector = embedded(embedder, [question], home.vectors.dimension, query=True)[0]
         hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now(), rerank)
         if not hits and where:
             self._check_properties(wanted.places if lines is None else lines.places, where)

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dataflows_memory.embedding.embedder import embedded
 from dataflows_memory.recall import EXACT
 from dataflows_memory.writing import around_of, full_of, hash_of, written
 from dataflows_sdk.core.retry import Retry
@@ -117,7 +118,7 @@ class Reembedder:
         }
         missing = {hash_: text for hash_, text in texts.items() if hash_ not in found}
         if missing:
-            found.update(zip(missing, self.embedder.embed(list(missing.values())), strict=True))
+            found.update(zip(missing, embedded(self.embedder, list(missing.values()), vectors.dimension), strict=True))
         return found
 
     def _switch(self, name: str) -> bool:

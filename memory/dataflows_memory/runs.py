@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.items import New
-from dataflows_memory.tables import NOBODY, Source, alone
+from dataflows_memory.tables import Source, alone, nobody
 from dataflows_memory.writing import Stored
 from dataflows_sdk.core.redact import REDACTOR
 
@@ -34,8 +34,9 @@ class Runs:
         store: where items are kept.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, now: Callable[[], datetime | None]) -> None:
         self._store = store
+        self._now = now
 
     def declare(self, place: int, workflows: Sequence[str], steps: bool) -> Source:
         """Have a source for runs; where one is there that says otherwise, its items are made anew."""
@@ -77,7 +78,7 @@ class Runs:
                 sent = keeper.warm(items)
                 since, last = rows[-1][4], str(rows[-1][0])
                 with self._store.together() as connection:
-                    total += replace(keeper.put(source.place, items, NOBODY), items=())
+                    total += replace(keeper.put(source.place, items, nobody(self._now())), items=())
                     self._store.run(connection, "items", "move_source", [source.id, since.isoformat()])
                 total += Stored((), embedded=sent)
                 if len(rows) < _PAGE:

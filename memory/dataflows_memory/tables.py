@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
@@ -51,11 +51,13 @@ class Tables:
     Args:
         store: where items are kept.
         warehouse: whose rows they are.
+        now: the moment where time is virtual; gives None for the database's clock.
     """
 
-    def __init__(self, store: Store, warehouse: Warehouse) -> None:
+    def __init__(self, store: Store, warehouse: Warehouse, now: Callable[[], datetime | None]) -> None:
         self._store = store
         self._warehouse = warehouse
+        self._now = now
 
     def declare(self, place: int, name: str, template: str, meta: Sequence[str]) -> Source:
         """Have a source for a table; where one is there that says otherwise, its items are made anew."""
@@ -114,7 +116,7 @@ class Tables:
                 sent = keeper.warm(new for _, _, new in self._versions(source, changes) if new is not None)
                 with self._store.together() as connection:
                     for news, gone in self._rounds(source, changes):
-                        total += replace(keeper.put(source.place, news, NOBODY, gone=gone), items=())
+                        total += replace(keeper.put(source.place, news, nobody(self._now()), gone=gone), items=())
                     self._store.run(connection, "items", "move_source", [source.id, changes.cursor])
                 total += Stored((), embedded=sent)
                 if len(changes) < _PAGE:
@@ -176,8 +178,9 @@ def alone(store: Store, source: Source) -> Iterator[bool]:
                 store.run(connection, "items", "leave_source", [source.id])
 
 
-#: who writes is whoever wrote the row
-NOBODY = Writer(None, None, None)
+def nobody(now: datetime | None) -> Writer:
+    """Who writes is whoever wrote the row; it is known from *now* on."""
+    return Writer(now, None, None)
 
 
 def columns_in(template: str) -> list[str]:

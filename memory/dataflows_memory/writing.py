@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from dataflows_memory.embedding.embedder import embedded
 from dataflows_memory.items import New
 from dataflows_memory.words import stems
 from dataflows_sdk.core.codec_types import TYPES
@@ -313,7 +314,7 @@ class Keeper:
         }
         missing = {hash_: text for hash_, text in texts.items() if hash_ not in found and text.strip()}
         if missing:
-            made = self._embedder.embed(list(missing.values()))
+            made = embedded(self._embedder, list(missing.values()), vectors.dimension)
             found.update(zip(missing, made, strict=True))
         return found, len(missing)
 

@@ -65,7 +65,9 @@ def folder(tmp_path: Path) -> Path:
 def environment(url: str | None = None, **more: str) -> dict[str, str]:
     """The environment of a user who has set nothing but what is given."""
     kept = {
-        k: v for k, v in os.environ.items() if not k.startswith(("DATAFLOWS_", "COLUMNS", "NO_COLOR", "FORCE_COLOR"))
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("DATAFLOWS_", "OPENAI_", "COLUMNS", "NO_COLOR", "FORCE_COLOR"))
     }
     return {**kept, **({"DATAFLOWS_URL": url} if url is not None else {}), "PYTHONIOENCODING": "utf-8", **more}
 

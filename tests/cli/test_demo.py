@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dataflows_sdk.cli import demo_flow
+from dataflows_sdk.cli import demo_flow, demo_question
 from dataflows_sdk.context import Context
 from dataflows_sdk.errors import MissingExtraError
 
+from ..memory.openai_peer import CHAT, Status, Text, ToolCall, serving
 from .conftest import Invoke, command, environment, started
 
 if TYPE_CHECKING:
@@ -67,8 +68,19 @@ def test_twice_in_an_empty_folder(tmp_path: Path) -> None:
     assert "by step 'rename the airline' of demo-merger" in tables["why"]
     assert tables["join"][0]["name"] == "Chicago Ohare Intl"
     assert [each["flights"] for each in tables["join"]] == [17_283, 17_215, 16_174, 15_508, 14_082]
+    check_scripted(found["asked"])
 
-    second = demo(folder, TMPDIR=str(temporary))
+    with serving() as peer:
+        peer.script(Text(calls=(ToolCall("sql", {"query": "select name from airlines where carrier = 'US'"}),)))
+        peer.script(Text("It is American now [4.1]."))
+        second = demo(
+            folder, TMPDIR=str(temporary), OPENAI_BASE_URL=peer.url, OPENAI_API_KEY=peer.key, DATAFLOWS_MODEL="small"
+        )
+        assert [request.body["model"] for request in peer.requests if request.path == CHAT] == ["small", "small"]
+    assert "(asked small, for OPENAI_API_KEY is set)" in second.stdout
+    assert "It is American now [4.1]." in second.stdout
+    assert "by step 'rename the airline' of demo-merger (run " in second.stdout
+    assert peer.key not in second.stdout + second.stderr
     assert second.returncode == 0, second.stdout + second.stderr
     assert second.stdout.count("✓") >= 6
     assert "✗" not in second.stdout
@@ -80,7 +92,60 @@ def test_twice_in_an_empty_folder(tmp_path: Path) -> None:
     runs = subprocess.run(
         command("runs", "--json"), cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=True
     )
-    assert [run["status"] for run in json.loads(runs.stdout)["runs"]] == ["succeeded"] * 6
+    assert [run["status"] for run in json.loads(runs.stdout)["runs"]] == ["succeeded"] * 8
+
+
+def check_scripted(asked: dict[str, Any]) -> None:
+    assert asked["who"] == (
+        "no OPENAI_API_KEY: the model's part is played by a script; the SQL, the rows and the citations are real"
+    )
+    assert (asked["found"], asked["scripted"], asked["remembered"]) == (True, True, 16)
+    assert asked["answer"] == (
+        "Flight US 1745 from EWR to CLT on 2013-09-06, 492 minutes late [4.1]. "
+        'Today the airline is "American Airlines Inc. (US Airways until 2015)" [1].'
+    )
+    assert '"warehouse"."flights"' in asked["sql"][0]
+    assert asked["rows"][0] == ["US", 1745, "EWR", "CLT", "2013-09-06 14:00:00+00", 492]
+    assert len(asked["rows"]) == 3
+    assert [(each["number"], each["workflow"], each["step"]) for each in asked["citations"]] == [
+        ("4.1", "demo-load-tables", "load flights"), ("1", "demo-merger", "rename the airline"),
+    ]  # fmt: skip
+    assert all(each["run"] for each in asked["citations"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vector", [True, False])
+def test_a_question_where_the_model_does_not_answer(
+    ctx: Context, vector: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flights = ctx.warehouse.table(
+        "flights", {"id": int, "carrier": str, "flight": int, "origin": str, "dest": str, "time_hour": str,
+                    "arr_delay": int}, key="id",
+    )  # fmt: skip
+    flights.upsert(id=1, carrier="US", flight=7, origin="EWR", dest="CLT", time_hour="2013-01-01", arr_delay=30)
+    ctx.warehouse.table("airlines", {"carrier": str, "name": str}, key="carrier").upsert(carrier="US", name="Us Air")
+    if not vector:
+        monkeypatch.setattr(ctx._database, "vector", False)
+    with serving() as peer:
+        peer.script(*[Status(401, "this key is no good")] * 20)
+        monkeypatch.setenv("OPENAI_BASE_URL", peer.url)
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        asked = demo_question.ask(ctx)
+    assert asked.who.startswith("gpt-4o-mini gave no answer (")
+    assert asked.who.endswith(": the model's part is played by a script; the SQL, the rows and the citations are real")
+    assert asked.found
+    assert asked.answer.endswith('30 minutes late [2.1]. Today the airline is "Us Air" [1].')
+    assert asked.found_by.startswith("by words alone") or vector
+
+
+def test_without_what_the_memory_needs(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise MissingExtraError("pip install 'dataflows-sdk[memory]'")
+
+    monkeypatch.setattr(type(ctx.memory), "index_table", missing)
+    asked = demo_question.ask(ctx)
+    assert asked.who == "nothing was asked: pip install 'dataflows-sdk[memory]'"
+    assert (asked.run, asked.found) == (None, False)
 
 
 def test_without_the_data(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, ctx: Context) -> None:

@@ -56,6 +56,10 @@ def payroll(event: Any, step: Any) -> Any:
 signoff = df.flow("tools-signoff").on_manual().approval("boss", "Spend it?")
 
 
+class Keyed(BaseModel):
+    idempotency_key: str
+
+
 def told(box: ContextTools, name: str, /, **arguments: Any) -> Any:
     result = box.tell(name, arguments)
     assert not result.error, result.text
@@ -84,7 +88,7 @@ def test_a_flow_is_typed_by_its_input_and_gives_its_result(ctx: Context) -> None
     assert tool["name"] == "tools-order"
     assert tool["description"].startswith("Order something. Gives its result;")
     assert "Only people" not in tool["description"]
-    assert set(tool["parameters"]["properties"]) == {"item", "count"}
+    assert set(tool["parameters"]["properties"]) == {"item", "count", "idempotency_key"}
     assert box.responses()[0]["name"] == "tools-order"
     assert box.mcp()[0]["inputSchema"]["required"] == ["item"]
     done = told(box, "tools-order", item="nail", count=3)
@@ -140,6 +144,36 @@ def test_a_failure_names_the_run_the_step_and_the_cause(ctx: Context) -> None:
     looked = told(box, "run", run=run.id[:18])
     assert looked["error"]["step"] == "boom"
     assert [step["status"] for step in looked["steps"]] == ["failed"]
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 201, 7, "a\0b"])
+def test_a_key_that_is_none_starts_nothing(ctx: Context, key: Any) -> None:
+    box = ctx.tools([order])
+    assert "idempotency_key" in refused(box, "tools-order", item="nail", idempotency_key=key)
+    assert "idempotency_key" in refused(box, "ask_person", question="May I?", idempotency_key=key)
+    assert len(ctx.runs()) == 0
+
+
+def test_a_repeated_call_with_its_key_starts_one_run(ctx: Context) -> None:
+    box = ctx.tools([order], wait="200ms")
+    first = told(box, "tools-order", item="nail", idempotency_key="one")
+    assert told(box, "tools-order", item="nail", idempotency_key="one")["run"] == first["run"]
+    assert told(box, "tools-order", item="nut", idempotency_key="one")["run"] != first["run"], "another call"
+    assert told(box, "tools-order", item="nail")["run"] != first["run"], "no key"
+    asked = [told(box, "ask_person", question="May I?", idempotency_key="two")["run"] for _ in range(2)]
+    assert len(set(asked)) == 1
+
+
+def test_an_input_that_has_a_key_of_its_own_keeps_it(ctx: Context) -> None:
+    @df.workflow("tools-keyed")
+    def keyed(event: df.Event[Keyed], step: Any) -> str:
+        return event.payload.idempotency_key
+
+    box = ctx.tools([keyed])
+    tool = box["tools-keyed"]
+    assert told(box, "tools-keyed", idempotency_key="mine")["result"] == "mine"
+    runs = {json.loads(tool.tell({"idempotency_key": "mine"}, key="call").text)["run"] for _ in range(2)}
+    assert len(runs) == 1
 
 
 def test_saved_flows_are_offered_by_name(ctx: Context) -> None:

@@ -20,7 +20,8 @@ import psutil
 import pytest
 from mcp import Client, StdioServerParameters
 
-from dataflows_memory.mcp import mcp_server
+import dataflows_sdk as df
+from dataflows_memory.mcp import KEY, mcp_server
 from dataflows_memory.tools import Tool, ToolBox
 from dataflows_sdk.context import Context
 from dataflows_sdk.errors import MissingExtraError
@@ -369,6 +370,37 @@ def test_a_hung_tool_is_given_up_and_holds_up_no_other() -> None:
         asyncio.run(main())
     finally:
         hung.set()
+
+
+@pytest.mark.parametrize("by", ["the model", "the client"])
+def test_a_call_that_is_repeated_after_trouble_starts_one_run(ctx: Context, by: str) -> None:
+    @df.workflow("mcp-repeated")
+    async def repeated(event: Any, step: Any) -> Any:
+        return await step.wait_for_event("go")
+
+    server = mcp_server(ctx.tools([repeated], tables=[], memory=None, wait="10s"))
+    arguments: dict[str, Any] = {"input": 1}
+    meta: Any = None
+    if by == "the model":
+        arguments["idempotency_key"] = "order 17"
+    else:
+        meta = {KEY: "order 17"}
+
+    async def main() -> None:
+        async with Client(server) as client:
+            lost = asyncio.create_task(client.call_tool("mcp-repeated", arguments, meta=meta))
+            while not (runs := await asyncio.to_thread(ctx.runs, "mcp-repeated")):
+                await asyncio.sleep(0.01)
+            lost.cancel()
+        async with Client(server) as client:
+            again = asyncio.create_task(client.call_tool("mcp-repeated", arguments, meta=meta))
+            await asyncio.to_thread(runs[0].send_event, "go", "gone")
+            done = json.loads((await again).content[0].text)  # type: ignore[union-attr]
+            assert (done["run"], done["result"]) == (runs[0].id, "gone")
+            assert "idempotency_key" in await refused(client, "mcp-repeated", idempotency_key=" ")
+        assert len(await asyncio.to_thread(ctx.runs, "mcp-repeated")) == 1
+
+    asyncio.run(main())
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dataflows_memory.agents.approving import approved
 from dataflows_memory.agents.telling import Teller
 from dataflows_memory.models.costs import Budget
 from dataflows_memory.models.meter import Meter
 from dataflows_memory.models.replies import Call, Reply
 from dataflows_memory.tools import Tool, ToolBox, result_text
+from dataflows_sdk.approvals import ask_people
 from dataflows_sdk.core.retry import NO_RETRY, Retry
 from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.errors import (
@@ -137,7 +137,7 @@ class _Loop:
             return self._note(call, f"{tool.name}: {error}", error=True)
         if tool.dangerous:
             message = f"May the agent {self._made.name!r} call {tool.name} with {call.arguments}?"
-            answer = await approved(self._step, f"approve {place} {tool.name}", message, self._made.approvers)
+            answer = await ask_people(self._step, f"approve {place} {tool.name}", message, self._made.approvers)
             if answer.get("decision") != "approved":
                 who, why = answer.get("responder") or "a person", answer.get("comment")
                 told = f"{tool.name} was not called: {who} refused it" + (f": {why}" if why else ".")
@@ -146,7 +146,7 @@ class _Loop:
         try:
             told = await self._step.run(
                 name,
-                _calling(tool, call.arguments),
+                _calling(tool, call.arguments, f"{self._step.run_id}/{name}"),
                 retry=NO_RETRY,
                 timeout=tool.wait,
                 # what a person agreed to once is not done twice because a process died
@@ -165,18 +165,19 @@ class _Loop:
         return told
 
 
-def _calling(tool: Tool, given: str) -> Callable[[], Any]:
+def _calling(tool: Tool, given: str, key: str) -> Callable[[], Any]:
     """What the step of a tool calls: in a thread, or on the loop where the tool is a coroutine function.
 
-    It raises what the tool raises, so that what the tool wrote with the step's record is undone.
+    It raises what the tool raises, so that what the tool wrote with the step's record is undone. A run that a tool
+    starts is started once, however often a process dies in its step.
     """
     if inspect.iscoroutinefunction(tool.function):
 
         async def awaited() -> str:
-            return result_text(await tool.call(given), tool.limit)
+            return result_text(await tool.call(given, key=key), tool.limit)
 
         return awaited
-    return lambda: result_text(tool.call(given), tool.limit)
+    return lambda: result_text(tool.call(given, key=key), tool.limit)
 
 
 def _brief(error: Exception) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dataflows_memory.asking.prompt import PromptContext
     from dataflows_memory.desk import Memory
     from dataflows_memory.models.chat import ChatModel
+    from dataflows_memory.models.scripted import ScriptedModel
     from dataflows_sdk.core.durations import Instant
     from dataflows_sdk.runs import Run
 
@@ -47,6 +48,20 @@ class Asking:
         if known is None or (known.model is not model and not isinstance(model, str)):
             known = self._askers[name] = Asker(memory, model)
         return known
+
+    def scripted(self, *answers: Any, name: str = "scripted") -> ScriptedModel:
+        """A model that is none, for tests and demos without a key: it says what was written for it.
+
+        Args:
+            answers: in order; see `dataflows_memory.models.ScriptedModel`.
+            name: by which runs that began with it find it in another process.
+
+        Raises:
+            DefinitionError: an answer makes no sense.
+        """
+        from dataflows_memory.models.scripted import ScriptedModel
+
+        return ScriptedModel(*answers, name=name)
 
     def ask(
         self, question: str, *, model: ChatModel | str, timeout: Duration | None = None, **options: Any

@@ -103,7 +103,9 @@ class Work:
         """The tables, as a text for the model."""
         from dataflows_memory.gate import describe
 
-        return describe(self.reader(spec), self._database)
+        as_of = spec["as_of"]
+        moment = None if as_of is None else datetime.fromisoformat(as_of)
+        return describe(self.reader(spec), self._database, as_of=moment)
 
     def query(self, spec: dict[str, Any], text: str) -> dict[str, Any]:
         """What a query gives, or why there is no answer."""

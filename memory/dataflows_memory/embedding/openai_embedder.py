@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 _RETRY = Retry(6, initial_delay="500ms", max_delay="30s")
+#: connections that are being closed
+_ENDING: set[asyncio.Task[None]] = set()
 
 
 class OpenAIEmbedder:
@@ -164,9 +167,13 @@ class OpenAIEmbedder:
                 await self._asleep(step)
 
     def close(self) -> None:
-        """Close the connections of the blocking face; the next call opens new ones."""
+        """Close the connections, those of event loops in their loops; the next call opens new ones."""
         with self._lock:
             client, self._client = self._client, None
+            others, self._clients = list(self._clients.items()), weakref.WeakKeyDictionary()
+        for loop, other in others:
+            with contextlib.suppress(RuntimeError):  # it ended, and its connections with it
+                loop.call_soon_threadsafe(_close_there, loop, other)
         if client is not None:
             client.close()
 
@@ -235,6 +242,12 @@ class OpenAIEmbedder:
 
     async def _asleep(self, wait: Wait) -> None:
         await asyncio.sleep(wait.seconds)
+
+
+def _close_there(loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
+    task = loop.create_task(client.close())
+    _ENDING.add(task)  # a loop alone does not keep its tasks
+    task.add_done_callback(_ENDING.discard)
 
 
 def _reply(error: openai.OpenAIError) -> Reply:

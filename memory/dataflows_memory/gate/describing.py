@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from dataflows_memory.gate.reader import Reader
@@ -75,7 +76,14 @@ def readable(
     return [found[name] for name in wanted]
 
 
-def describe(reader: Reader, database: Database, *, values: bool = True, secret: Iterable[str] = ()) -> str:
+def describe(
+    reader: Reader,
+    database: Database,
+    *,
+    values: bool = True,
+    secret: Iterable[str] = (),
+    as_of: datetime | None = None,
+) -> str:
     """What a reader answers questions about, as a text for a model.
 
     Args:
@@ -83,12 +91,13 @@ def describe(reader: Reader, database: Database, *, values: bool = True, secret:
         database: for how many rows there are, by its own guess.
         values: show the values of text columns that have few.
         secret: columns (``"table.column"``) whose values are not shown; nor are those whose name sounds like a secret.
+        as_of: show the values of that moment, and no sizes: what came later would give an answer away.
     """
-    sizes = _sizes(reader, database)
+    sizes = _sizes(reader, database) if as_of is None else {}
     silent = set(secret)
     parts = []
     for relation in reader.relations:
-        samples = _samples(reader, relation, silent) if values and relation.kind != "history" else {}
+        samples = _samples(reader, relation, silent, as_of) if values and relation.kind != "history" else {}
         parts.append(_told(relation, sizes.get((relation.schema, relation.name)), samples))
     parts.append(
         "One SELECT of PostgreSQL, over these only. Every table of the warehouse also has "
@@ -137,7 +146,7 @@ def _sizes(reader: Reader, database: Database) -> dict[tuple[str, str], int]:
     return found
 
 
-def _samples(reader: Reader, relation: Relation, silent: set[str]) -> dict[str, list[str]]:
+def _samples(reader: Reader, relation: Relation, silent: set[str], as_of: datetime | None) -> dict[str, list[str]]:
     """The values of columns that have few, from the first rows."""
     columns = [
         name
@@ -155,7 +164,9 @@ def _samples(reader: Reader, relation: Relation, silent: set[str]) -> dict[str, 
         text_of("values_of", name=quoted(name), alias=f"c{at}", **bounds) for at, name in enumerate(columns)
     )
     names = ", ".join(quoted(name) for name in columns)
-    rows = _asked(reader, text_of("some_values", names=names, table=table, looked_at=str(_LOOKED_AT), parts=parts))
+    rows = _asked(
+        reader, text_of("some_values", names=names, table=table, looked_at=str(_LOOKED_AT), parts=parts), as_of
+    )
     found = dict(zip(columns, rows[0][0] if rows else (), strict=False))
     return {name: values for name, values in found.items() if _are_few(values)}
 
@@ -164,9 +175,9 @@ def _are_few(values: object) -> bool:
     return isinstance(values, list) and 0 < len(values) <= _VALUES and all(len(each) <= _LONGEST for each in values)
 
 
-def _asked(reader: Reader, text: str) -> list[list[Any]]:
+def _asked(reader: Reader, text: str, as_of: datetime | None = None) -> list[list[Any]]:
     """The rows of a query of ours; none where it cannot be answered: a description is good without them."""
     try:
-        return reader.query(text).rows
+        return reader.query(text, as_of=as_of).rows
     except QueryError:
         return []

@@ -1,5 +1,5 @@
 """Tools as an MCP server, over standard input and output or HTTP."""
 
-from dataflows_memory.mcp.server import mcp_server, serve_http, serve_stdio
+from dataflows_memory.mcp.server import KEY, mcp_server, serve_http, serve_stdio
 
-__all__ = ["mcp_server", "serve_http", "serve_stdio"]
+__all__ = ["KEY", "mcp_server", "serve_http", "serve_stdio"]

@@ -17,6 +17,7 @@ from dataflows_memory.tools.rows import RowTools
 from dataflows_memory.tools.running import ASK, Offer, RunTools, offer_of
 from dataflows_memory.tools.schema import tool_name
 from dataflows_memory.tools.tool import Tool, ToolBox
+from dataflows_memory.tools.writing import Write, writes_of
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
 from dataflows_sdk.core.redact_patterns import is_secret_name
 from dataflows_sdk.errors import ToolError
@@ -24,8 +25,8 @@ from dataflows_sdk.errors import ToolError
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
 
-#: seconds beyond its own wait after which a call is given up
-_SLACK = 10.0
+#: seconds beyond its own wait after which a call is given up; with the usual wait less than the minute of MCP clients
+_SLACK = 30.0
 
 
 class ContextTools(ToolBox):
@@ -66,6 +67,7 @@ class Tools:
         memory: str | Sequence[str] | None = "",
         collection: str = "default",
         write: bool = False,
+        write_tables: Iterable[str] = (),
         runs: Iterable[str] | bool | None = None,
         people: bool = True,
         hide: Mapping[str, Iterable[str]] | None = None,
@@ -77,7 +79,8 @@ class Tools:
         """Tools for a model: recall, SQL, where rows come from, runs, and the flows that it may start.
 
         Nothing of this can be widened by what a model says: tables, flows, collection and scope are no arguments of the
-        tools. Without *flows* and *write* it can only look. Each call ends in bounded time, and secrets in what it
+        tools. Without *flows*, *write* and *write_tables* it can
+        only look. Each call ends in bounded time, and secrets in what it
         gives are masked.
 
         Args:
@@ -87,11 +90,14 @@ class Tools:
             memory: whose memory: a scope, or several; None for none.
             collection: of that memory.
             write: offer ``remember`` and ``send_event``, too.
+            write_tables: tables of which ``insert_…``, ``update_…`` and ``delete_…`` are offered, a row a call; none by
+                default.
             runs: whose runs may be seen: names of workflows, True for all, False for none. By default those of *flows*,
                 and of all workflows where no flows are given.
             people: offer ``approvals`` and ``ask_person``.
             hide: columns that may not be read, by table; by default those whose name sounds like a secret.
-            dangerous: names of tools to each call of which a person has to agree; `send_event` always is.
+            dangerous: names of tools to each call of which a person has to agree; `send_event` and ``delete_…`` always
+                are.
             more: tools of your own, or functions.
             wait: how long a call waits for a run at the most, up to 10 minutes.
             limit: characters of an answer.
@@ -116,11 +122,13 @@ class Tools:
             tools += [made.doing(recalling.remember)] if write else []
         if rows is not None:
             tools += [made.reading(each) for each in (rows.describe_tables, rows.sql, rows.why, rows.history)]
+        for table in dict.fromkeys(_names("write_tables", write_tables)):
+            tools += [made.writing(each) for each in writes_of(self._context, table, hide)]
         if visible is None or visible:
             tools += [made.reading(running.runs), made.reading(running.run), made.reading(running.wait)]
             tools += [made.reading(running.approvals)] if people else []
             tools += [made.doing(running.send_event, dangerous=True)] if write else []
-        tools += [made.doing(running.ask_person)] if people else []
+        tools += [made.doing(running.ask_person, keyed=True)] if people else []
         tools += [each if isinstance(each, Tool) else made.own(each) for each in more]
         made.check({each.name for each in tools})
         return ContextTools(tools, rows)
@@ -176,8 +184,15 @@ class _Maker:
     def reading(self, function: Callable[..., Any]) -> Tool:
         return self._of(function, False, reads=True)
 
-    def doing(self, function: Callable[..., Any], *, dangerous: bool = False) -> Tool:
-        return self._of(function, dangerous)
+    def doing(self, function: Callable[..., Any], *, dangerous: bool = False, keyed: bool = False) -> Tool:
+        return self._of(function, dangerous, keyed=keyed)
+
+    def writing(self, write: Write) -> Tool:
+        name = tool_name(write.name)
+        return Tool(
+            name, write.description, write.parameters, write.function,
+            dangerous=write.dangerous or bool({name, write.name} & self._dangerous), origin=write.name, **self._common,
+        )  # fmt: skip
 
     def own(self, function: Callable[..., Any]) -> Tool:
         if not callable(function):
@@ -190,19 +205,20 @@ class _Maker:
             f"{what} Gives its result; if it takes longer than {format_duration(seconds)}, the id of the run, for wait."
         )
         return Tool(
-            name, told, offer.parameters, running.starting(offer),
-            dangerous=bool({name, offer.name} & self._dangerous), origin=offer.name, **self._common,
+            name, told, offer.parameters.with_key(), running.starting(offer),
+            dangerous=bool({name, offer.name} & self._dangerous), origin=offer.name, keyed=True, **self._common,
         )  # fmt: skip
 
     def check(self, names: set[str]) -> None:
         if unknown := {each for each in self._dangerous if each not in names and tool_name(each) not in names}:
             raise ToolError(f"dangerous: there is no tool {min(unknown)!r}; there are: {', '.join(sorted(names))}")
 
-    def _of(self, function: Callable[..., Any], dangerous: bool, *, reads: bool = False) -> Tool:
+    def _of(self, function: Callable[..., Any], dangerous: bool, *, reads: bool = False, keyed: bool = False) -> Tool:
         name = getattr(function, "__name__", type(function).__name__)
         return Tool(
             tool_name(name), descriptions(inspect.getdoc(function) or "")[0], Parameters.of_function(function, name),
-            function, dangerous=dangerous or name in self._dangerous, origin=name, reads=reads, **self._common,
+            function, dangerous=dangerous or name in self._dangerous, origin=name, reads=reads, keyed=keyed,
+            **self._common,
         )  # fmt: skip
 
 

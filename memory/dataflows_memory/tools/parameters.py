@@ -12,6 +12,15 @@ from typing import Any
 from dataflows_memory.tools.schema import plain_schema
 from dataflows_sdk.errors import ToolArgumentError, ToolError
 
+#: the argument by which a call that is repeated does nothing twice
+KEY = "idempotency_key"
+_LONGEST_KEY = 200
+_KEY_SCHEMA = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": _LONGEST_KEY,
+    "description": "Unique to this call: when it is repeated with the same key and arguments, nothing begins twice.",
+}
 _SHOWN = 8
 _LONGEST_TEXT = 1_000_000
 _ARGS = re.compile(r"^\s*(?:Args|Arguments|Parameters):\s*$")
@@ -43,27 +52,46 @@ class Parameters:
         Raises:
             ToolError: it takes arguments that have no name, or has an annotation that JSON cannot hold.
         """
-        from pydantic import ConfigDict, Field, create_model
-        from pydantic.errors import PydanticUserError
-
-        name = name or getattr(function, "__name__", "tool")
+        name = str(name or getattr(function, "__name__", "tool"))
         described = descriptions(inspect.getdoc(function) or "")[1]
-        fields: dict[str, Any] = {}
+        fields: dict[str, tuple[Any, Any]] = {}
         try:
             hints = typing.get_type_hints(function, include_extras=True)
             signature = inspect.signature(function)
         except (NameError, TypeError, ValueError) as error:
             raise ToolError(f"tool {name!r}: its signature cannot be read: {error}") from None
-        aliases: dict[str, str] = {}
-        for at, (each, parameter) in enumerate(signature.parameters.items()):
+        for each, parameter in signature.parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise ToolError(f"tool {name!r}: a model gives arguments by name, and cannot give {parameter}")
             default = ... if parameter.default is parameter.empty else parameter.default
+            fields[each] = (hints.get(each, Any), default)
+        return cls.of_fields(name, fields, described)
+
+    @classmethod
+    def of_fields(
+        cls, name: str, arguments: Mapping[str, tuple[Any, Any]], described: Mapping[str, str] | None = None
+    ) -> Parameters:
+        """Arguments of any names: for each its annotation and its default, ``...`` where it has to be given.
+
+        Args:
+            name: of the tool, for errors.
+            arguments: by name.
+            described: for the model, by name.
+
+        Raises:
+            ToolError: an annotation that JSON cannot hold.
+        """
+        from pydantic import ConfigDict, Field, create_model
+        from pydantic.errors import PydanticUserError
+
+        fields: dict[str, Any] = {}
+        aliases: dict[str, str] = {}
+        for at, (each, (kind, default)) in enumerate(arguments.items()):
             # under names of our own: pydantic keeps some to itself (model_…, _private)
             aliases[f"p{at}"] = each
             # None given outright would hide the description of an Annotated field
-            told: Any = {"description": described[each]} if each in described else {}
-            fields[f"p{at}"] = (hints.get(each, Any), Field(default, alias=each, **told))
+            told: Any = {"description": described[each]} if described and each in described else {}
+            fields[f"p{at}"] = (kind, Field(default, alias=each, **told))
         try:
             model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
             return cls._of_model(model, lambda made: {each: getattr(made, key) for key, each in aliases.items()})
@@ -129,7 +157,7 @@ class Parameters:
         schema = getattr(workflow, "input_schema", None)
         if isinstance(schema, Mapping) and schema.get("type") == "object":
             return cls.of_schema(schema)
-        kind = getattr(workflow, "_payload_type", None)
+        kind = getattr(workflow, "payload_type", None)
         if kind is not None:
             typed = cls.of_type(kind)
             wrapped = set(typed.schema.get("properties", ())) == {"input"}
@@ -145,6 +173,23 @@ class Parameters:
             return {"input": given.get("input")}
 
         return cls(free, check)
+
+    def with_key(self) -> Parameters:
+        """The same with an ``idempotency_key``, which the function is called with where it is given.
+
+        Where the arguments have one of their own that stays what it is.
+        """
+        properties = self.schema.get("properties", {})
+        if KEY in properties:
+            return self
+        schema = {**self.schema, "properties": {**properties, KEY: _KEY_SCHEMA}}
+
+        def check(given: dict[str, Any]) -> dict[str, Any]:
+            rest = {name: value for name, value in given.items() if name != KEY}
+            found, key = self._check(rest), given.get(KEY)
+            return found if key is None else {**found, KEY: checked_key(key)}
+
+        return Parameters(schema, check)
 
     def arguments(self, given: Any) -> dict[str, Any]:
         """What to call with, from what a model gave: an object, or its JSON text.
@@ -191,6 +236,18 @@ class Parameters:
         schema = model.model_json_schema(by_alias=True)
         schema.pop("description", None)
         return cls(schema, _with_adapter(TypeAdapter(model), schema, use))
+
+
+def checked_key(key: Any) -> str:
+    """An idempotency key as a model or a client gave it.
+
+    Raises:
+        ToolArgumentError: it is none.
+    """
+    if not isinstance(key, str) or not key.strip() or len(key) > _LONGEST_KEY or "\0" in key:
+        told = f"argument {KEY!r} is a text of 1 to {_LONGEST_KEY} characters, not {_kind(key)}"
+        raise ToolArgumentError(f"the arguments do not fit: {told}", [told])
+    return key
 
 
 def descriptions(doc: str) -> tuple[str, dict[str, str]]:

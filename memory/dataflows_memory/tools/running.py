@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dataflows_memory.tools.parameters import Parameters
+from dataflows_memory.tools.parameters import Parameters, checked_key
 from dataflows_sdk.core.durations import format_duration
 from dataflows_sdk.errors import DataflowsError, InvalidIdError, RunNotFoundError, ToolError
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 ASK = "ask-person"
 _MOST_RUNS, _MOST_STEPS = 50, 200
 _LONGEST_QUESTION = 4_000
+#: for so long a repeated call is known
+_REPEATED = "7d"
 #: events by which the engine hears of answers, rows and children; a model that could send them could approve for people
 _OWN_EVENTS = ("approval:", "resolve:", "row:", "child:", "cancel:")
 _OPEN = ("queued", "running", "sleeping", "waiting")
@@ -34,13 +38,13 @@ class Offer:
         name: of the workflow.
         description: what it does.
         parameters: of its input.
-        start: starts a run with an input.
+        start: starts a run with an input, and options of `Context.start`.
     """
 
     name: str
     description: str
     parameters: Parameters
-    start: Callable[[Any], Run]
+    start: Callable[..., Run]
 
 
 def offer_of(context: Context, workflow: Any) -> Offer:
@@ -59,8 +63,8 @@ def offer_of(context: Context, workflow: Any) -> Offer:
     return Offer(definition.name, " ".join(told.split()), Parameters.of_workflow(definition), start)
 
 
-def _starter(context: Context, name: str) -> Callable[[Any], Run]:
-    return lambda payload: context.start(name, payload)
+def _starter(context: Context, name: str) -> Callable[..., Run]:
+    return lambda payload, **options: context.start(name, payload, **options)
 
 
 class RunTools:
@@ -84,8 +88,8 @@ class RunTools:
     def starting(self, offer: Offer) -> Callable[..., Awaitable[dict[str, Any]]]:
         """What starts runs of a workflow and waits for them, in bounded time."""
 
-        async def start(input: Any = None) -> dict[str, Any]:
-            run = await asyncio.to_thread(offer.start, input)
+        async def start(input: Any = None, idempotency_key: str | None = None) -> dict[str, Any]:
+            run = await asyncio.to_thread(partial(offer.start, input, **_once(idempotency_key, input)))
             return await self._until(run, self._seconds)
 
         return start
@@ -179,20 +183,21 @@ class RunTools:
             "more": max(0, len(found) - _MOST_RUNS),
         }
 
-    async def ask_person(self, question: str) -> dict[str, Any]:
+    async def ask_person(self, question: str, idempotency_key: str | None = None) -> dict[str, Any]:
         """Ask a person to approve something, and wait for the answer in bounded time. It is theirs alone to give.
 
         Args:
             question: what you want to do and why, so that somebody who knows nothing of it can decide.
+            idempotency_key: unique to this question; when it is asked again with the same key, it is asked once.
         """
         if not question.strip() or len(question) > _LONGEST_QUESTION:
             raise ToolError(f"a question has 1 to {_LONGEST_QUESTION:,} characters, not {len(question):,}")
-        run = await asyncio.to_thread(self._ask, question)
+        run = await asyncio.to_thread(self._ask, question, _once(idempotency_key, question))
         return await self._until(run, self._seconds)
 
     # --- within ------------------------------------------------------------------------------------------
 
-    def _ask(self, question: str) -> Run:
+    def _ask(self, question: str, options: dict[str, Any]) -> Run:
         saved = next((each for each in self._context.flows.list(limit=1_000) if each.name == ASK), None)
         if saved is None:
             from dataflows_sdk.flow.builder import flow
@@ -202,7 +207,7 @@ class RunTools:
             saved = self._context.flows.save(made, description="Agents ask people by it.", automatic=True)
         if saved.status != "active":
             saved.activate()
-        return saved.start({"question": question})
+        return saved.start({"question": question}, **options)
 
     def _run(self, given: str) -> Run:
         try:
@@ -257,6 +262,14 @@ class RunTools:
 
     def _names(self) -> str:
         return ", ".join(sorted(self._visible or ())) or "none"
+
+
+def _once(key: str | None, given: Any) -> dict[str, Any]:
+    """Options of a start that is repeated. What is asked is a part of the key: other arguments are another call."""
+    if key is None:
+        return {}
+    content = json.dumps([checked_key(key), given], sort_keys=True, default=str)
+    return {"idempotency_key": f"tool:{hashlib.sha256(content.encode()).hexdigest()}", "idempotency_ttl": _REPEATED}
 
 
 def _step(step: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataflows_memory.tools.parameters import Parameters, descriptions
+from dataflows_memory.tools.parameters import KEY, Parameters, checked_key, descriptions
 from dataflows_memory.tools.results import LIMIT, plain, result_text
 from dataflows_memory.tools.schema import strict_schema, tool_name
 from dataflows_sdk.core.durations import format_duration
@@ -48,6 +48,7 @@ class Tool:
         wait: seconds that a call may take.
         limit: characters of an answer.
         reads: whether a call changes nothing.
+        keyed: whether the function takes an ``idempotency_key``, by which a repeated call does nothing twice.
         redactor: masks secrets in what the model is told.
     """
 
@@ -61,6 +62,7 @@ class Tool:
     #: what the name was before it was made one that models can call
     origin: str = field(default="", compare=False)
     reads: bool = False
+    keyed: bool = False
     redactor: Redactor = field(default=REDACTOR, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -124,26 +126,33 @@ class Tool:
 
     # --- calls ---------------------------------------------------------------------------------------------
 
-    def call(self, given: Any = None) -> Any:
+    def call(self, given: Any = None, *, key: str | None = None) -> Any:
         """Call it with arguments that a model gave, and give its value; a coroutine is to be awaited.
+
+        Args:
+            given: an object, or its JSON text.
+            key: of the call, for a tool that is *keyed*; what a model gave itself goes before it.
 
         Raises:
             ToolArgumentError: they do not fit.
         """
-        return self.function(**self.parameters.arguments(given))
+        arguments = self.parameters.arguments(given)
+        if key is not None and self.keyed:
+            arguments.setdefault(KEY, checked_key(key))
+        return self.function(**arguments)
 
-    def tell(self, given: Any = None) -> ToolResult:
+    def tell(self, given: Any = None, *, key: str | None = None) -> ToolResult:
         """Call it, wait no longer than it may take, and give what to tell the model, also when it raises."""
         box: list[ToolResult] = []
-        self._thread(lambda: box.append(self._told(given))).join(self.wait)
+        self._thread(lambda: box.append(self._told(given, key))).join(self.wait)
         return box[0] if box else self._too_long()
 
-    async def atell(self, given: Any = None) -> ToolResult:
+    async def atell(self, given: Any = None, *, key: str | None = None) -> ToolResult:
         """`tell`, to be awaited: who stops awaiting waits no more, and a coroutine function is cancelled."""
         if inspect.iscoroutinefunction(self.function):
             try:
                 async with asyncio.timeout(self.wait):
-                    return self._shown(await self.call(given))
+                    return self._shown(await self.call(given, key=key))
             except TimeoutError:
                 return self._too_long()
             except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model hears of it
@@ -152,7 +161,7 @@ class Tool:
         done: asyncio.Future[ToolResult] = loop.create_future()
 
         def work() -> None:
-            told = self._told(given)
+            told = self._told(given, key)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(told))
 
@@ -168,9 +177,9 @@ class Tool:
         thread.start()
         return thread
 
-    def _told(self, given: Any) -> ToolResult:
+    def _told(self, given: Any, key: str | None) -> ToolResult:
         try:
-            value = self.call(given)
+            value = self.call(given, key=key)
             if inspect.isawaitable(value):
                 value = asyncio.run(_awaited(value))
             return self._shown(value)
@@ -244,15 +253,15 @@ class ToolBox(Mapping[str, Tool]):
         """Call a tool by the name and with the arguments (a dict, or JSON) that a model gave; the text to tell it."""
         return self.tell(name, given).text
 
-    def tell(self, name: str, given: Any = None) -> ToolResult:
-        """`call`, which also says whether it went wrong; an unknown tool is told, too."""
+    def tell(self, name: str, given: Any = None, *, key: str | None = None) -> ToolResult:
+        """`call`, which also says whether it went wrong; an unknown tool is told, too. For *key* see `Tool.call`."""
         tool = self._tools.get(name) if isinstance(name, str) else None
-        return self._unknown(name) if tool is None else tool.tell(given)
+        return self._unknown(name) if tool is None else tool.tell(given, key=key)
 
-    async def atell(self, name: str, given: Any = None) -> ToolResult:
+    async def atell(self, name: str, given: Any = None, *, key: str | None = None) -> ToolResult:
         """`tell`, to be awaited."""
         tool = self._tools.get(name) if isinstance(name, str) else None
-        return self._unknown(name) if tool is None else await tool.atell(given)
+        return self._unknown(name) if tool is None else await tool.atell(given, key=key)
 
     def _unknown(self, name: object) -> ToolResult:
         import difflib
