@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
+import gc
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -25,11 +28,25 @@ if TYPE_CHECKING:
 #: a file system in memory, and how many bytes of it must be free
 _MEMORY, _ROOM = Path("/dev/shm"), 8 << 30
 _OURS = "dataflows-tests-"
+_ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        _compile()
+        _use_memory(config)
+
+
+def _compile() -> None:
+    """Where Python keeps no bytecode, each of some hundred processes would compile the library anew: 0.3 s each."""
+    if sys.dont_write_bytecode:
+        for package in ("dataflows_sdk", "memory", "integrations"):
+            compileall.compile_dir(_ROOT / package, maxlevels=20, quiet=2)
+
+
+def _use_memory(config: pytest.Config) -> None:
     """Two thousand databases are copied for two thousand tests: in memory that takes a third of the time."""
-    if hasattr(config, "workerinput") or "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(_MEMORY, os.W_OK):
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(_MEMORY, os.W_OK):
         return
     for left in _MEMORY.glob(f"{_OURS}*-*"):
         if not psutil.pid_exists(int(left.name.removeprefix(_OURS).partition("-")[0])):
@@ -41,8 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
 
 
+def examples(few: int, many: int) -> int:
+    """How many inputs are made for a property: *few*, and *many* where ``DATAFLOWS_SWEEP`` says that there is time."""
+    return many if "DATAFLOWS_SWEEP" in os.environ else few
+
+
 # how quickly inputs are made says how busy the machine is, and nothing of what is tested
-hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
+hypothesis.settings.register_profile(
+    "busy", max_examples=examples(40, 100), suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+)
 hypothesis.settings.load_profile("busy")
 
 
@@ -56,6 +80,12 @@ class Need(Protocol):
     """Call it with what is missing: ends the test."""
 
     def __call__(self, reason: str) -> NoReturn: ...
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and what they import stay until the end: no collection of garbage has to look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -203,6 +233,15 @@ def everything_stored(database_url: str) -> str:
 
 #: at how many fault points a sweep kills, or "all" of them (an hour)
 _KILLS = os.environ.get("DATAFLOWS_SWEEP", "2")
+
+
+#: runs that stay in memory while they wait, and runs that are let go of
+_LINGERS = [pytest.param("1s", id="in-memory"), pytest.param("0s", id="suspending")]
+
+
+def lingers(which: int) -> list[Any]:
+    """For a test of a sweep: both ways to wait where time is given, else one; programs take them by turns."""
+    return _LINGERS if "DATAFLOWS_SWEEP" in os.environ else [_LINGERS[which % 2]]
 
 
 class Sweep(Protocol):

@@ -17,6 +17,7 @@ from dataflows_sdk.core.codec_same import check_same
 from dataflows_sdk.core.codec_types import TypeRegistry
 from dataflows_sdk.errors import BlobMissingError, NotSerializableError, ValueCodecError
 
+from ..conftest import examples
 from . import shapes
 
 TYPES = TypeRegistry()
@@ -175,7 +176,7 @@ def test_plain_json_is_stored_as_plain_json(value: Any) -> None:
     assert CODEC.decode(json.dumps(value)) == value or '"$' in json.dumps(value)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100, 300))
 @given(st.floats())
 def test_every_float(value: float) -> None:
     back = CODEC.decode(CODEC.encode([value]).text)[0]

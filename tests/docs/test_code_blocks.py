@@ -17,8 +17,11 @@ from ..conftest import wait_until
 from .documents import ROOT, all_documents, blocks, script
 
 SECONDS = 120
-#: what a newcomer reads first begins with nothing; elsewhere a database is there already, which saves its making
+#: what a newcomer reads first begins with nothing
 FIRST = {"README.md", "docs/tutorial/first-run.md"}
+#: what needs the files of an embedded database, its keys for instance, gets one that is made already; all others get
+#: the address of a database of the tests' server, which saves the start of one
+EMBEDDED = {f"docs/how-to/{name}.md" for name in ("connections", "embedded", "encryption", "publish", "sync")}
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def run(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(document: Path, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     file = folder / f"{document.stem}.py"
     file.write_text(script(blocks(document.read_text(), document.name)))
     # The command `dataflows` stands beside the interpreter, also where nobody activated the environment.
@@ -40,7 +43,7 @@ def run(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, file.name],
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **more},
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -52,10 +55,15 @@ WITH_CODE = [path for path in all_documents() if "```python" in path.read_text()
 
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_code_of_a_document_runs(document: Path, tmp_path: Path, cluster: Path) -> None:
-    if os.name == "posix" and str(document.relative_to(ROOT)) not in FIRST and "connect(" in document.read_text():
-        subprocess.run(["cp", "-a", str(cluster), str(tmp_path)], check=True)  # keeps the owner, who need not be us
-    done = run(document, tmp_path)
+def test_code_of_a_document_runs(document: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    name, more = document.relative_to(ROOT).as_posix(), {}
+    if name in EMBEDDED:
+        if os.name == "posix":
+            made = request.getfixturevalue("cluster")
+            subprocess.run(["cp", "-a", str(made), str(tmp_path)], check=True)  # keeps the owner, who need not be us
+    elif name not in FIRST and "connect(" in document.read_text():
+        more["DATAFLOWS_URL"] = request.getfixturevalue("database_url")
+    done = run(document, tmp_path, **more)
     assert done.returncode == 0, f"{document.relative_to(ROOT)}, by its own line numbers:\n{done.stderr}"
 
 

@@ -119,7 +119,7 @@ class _Answer(BaseHTTPRequestHandler):
 @contextmanager
 def server() -> Iterator[str]:
     listening = ThreadingHTTPServer(("127.0.0.1", 0), _Answer)
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listening.server_port}/"

@@ -12,7 +12,8 @@ import dataflows_sdk as df
 from dataflows_sdk.testing import record_effect
 
 ID = "0190d8f5-6c2e-7b3a-9f10-3c5d2e1a4b78"
-STEPS = 30
+STEPS = 20
+MAX_CRASHES = 3
 
 
 def tick(number: int) -> int:
@@ -54,10 +55,10 @@ async def poison(event: Any, step: Any) -> None:
 def main() -> None:
     role, url = sys.argv[1:]
     if role == "poison":
-        with df.connect(url, lease="400ms", max_crashes=3) as ctx:
+        with df.connect(url, lease="400ms", max_crashes=MAX_CRASHES) as ctx:
             print(ctx.start(poison, id=ID).wait("20s").status, flush=True)
         return
-    with df.connect(url, lease="1s") as ctx:
+    with df.connect(url, lease="1s", max_crashes=MAX_CRASHES) as ctx:
         run = ctx.start(ticks if role == "sync" else ticks_async, id=ID)
         print("started", flush=True)
         print(run.result("60s"), flush=True)

@@ -44,7 +44,7 @@ def server(answers: list[tuple[int, dict[str, str]]]) -> Iterator[tuple[str, lis
             pass
 
     listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread = threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.server_port}/", given

@@ -15,7 +15,7 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.testing import TestDatabases, kill_sweep
 from dataflows_sdk.testing.sweep import SweepFailedError
 
-from ..conftest import Sweep
+from ..conftest import Sweep, lingers
 from .every_type import EXPECTED
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def test_every_verb_survives_a_kill_at_every_point(main: str, linger: str, sweep
     assert report.passes["run.suspended"] > 0 or linger == "1s"
 
 
-@pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
+@pytest.mark.parametrize("linger", lingers(1))
 def test_every_node_type_survives_a_kill_at_every_point(linger: str, sweep: Sweep) -> None:
     report = sweep(HERE / "every_type.py", "main_types", linger=linger, seed=hash_of("types", linger), timeout="60s")
     assert report.result == EXPECTED

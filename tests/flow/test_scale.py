@@ -63,7 +63,7 @@ def check(flow: df.Flow) -> None:
 @pytest.mark.parametrize("make", [chain, fan])
 @pytest.mark.parametrize("work", [run, check])
 def test_costs_grow_linearly(make: Callable[[int], df.Flow], work: Callable[[df.Flow], object]) -> None:
-    small, large = make(300), make(3000)
+    small, large = make(200), make(2000)
     quick, slow = seconds(lambda: work(small)), seconds(lambda: work(large))
     # ten times the nodes: 100 times the cost would be quadratic
     assert slow < 30 * max(quick, 0.001)

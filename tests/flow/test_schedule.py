@@ -25,6 +25,8 @@ from dataflows_sdk.flow.schedule import (
 )
 from dataflows_sdk.flow.topology import Topology
 
+from ..conftest import examples
+
 
 def took(*handles: str) -> Outcome:
     return Outcome("completed", frozenset(handles))
@@ -494,7 +496,7 @@ def naive(spec: FlowSpec, outcomes: dict[str, Outcome]) -> tuple[dict[str, str],
 
 
 @given(flows(), st.integers(0, 2**32))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(100, 400), deadline=None)
 def test_schedule_equals_the_naive_model(made: tuple[FlowSpec, dict[str, Outcome]], seed: int) -> None:
     spec, outcomes = made
     chance = random.Random(seed)
@@ -537,7 +539,7 @@ def test_schedule_equals_the_naive_model(made: tuple[FlowSpec, dict[str, Outcome
 
 
 @given(flows(), st.integers(0, 2**32))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(60, 200), deadline=None)
 def test_no_node_starts_before_its_join_holds(made: tuple[FlowSpec, dict[str, Outcome]], seed: int) -> None:
     spec, outcomes = made
     chance = random.Random(seed)

@@ -65,7 +65,7 @@ class Echo(BaseHTTPRequestHandler):
 @pytest.fixture
 def world(make_ctx: MakeContext) -> Iterator[World]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     functions = FunctionRegistry()
     functions.register("double", lambda value: value["n"] * 2)

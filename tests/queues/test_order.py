@@ -201,7 +201,8 @@ def test_a_delayed_start_by_somebody_else_begins_on_time(make_ctx: MakeContext) 
     run = outside.start(workflow, delay="300ms")
     run.result(timeout=20)
     assert run.started_at is not None
-    assert (run.started_at - run.created_at).total_seconds() >= 0.3
+    # one is of the clock of the database, one of ours, and they need not agree to the millisecond
+    assert (run.started_at - run.created_at).total_seconds() >= 0.25
 
 
 def test_a_delayed_start_can_be_cancelled(make_ctx: MakeContext) -> None:

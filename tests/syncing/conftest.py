@@ -82,7 +82,7 @@ def serve(answer: Callable[[Asked], Reply]) -> tuple[Api, ThreadingHTTPServer]:
 
     server = Quiet(("127.0.0.1", 0), Handler)
     api.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return api, server
 
 

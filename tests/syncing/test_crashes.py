@@ -17,13 +17,13 @@ import pytest
 import dataflows_sdk as df
 from dataflows_sdk.engine import faults
 
-from ..conftest import MakeContext, Sweep
+from ..conftest import MakeContext, Sweep, lingers
 from .conftest import Asked, Reply, Serve
 
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
+@pytest.mark.parametrize("linger", lingers(1))
 def test_ten_pages_survive_a_kill_at_every_point(linger: str, sweep: Sweep) -> None:
     report = sweep(HERE / "ten_pages.py", linger=linger, seed=len(linger), timeout="60s")
     assert sum(report.effects.values()) == 20, "ten pages, asked for once each, in each of two syncs"

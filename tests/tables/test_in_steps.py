@@ -14,7 +14,7 @@ import dataflows_sdk as df
 from dataflows_sdk.errors import BadRowsError, NotInWorkflowError, RunFailed, StepTimeoutError
 from dataflows_sdk.testing import TestDatabases
 
-from ..conftest import MakeContext, Sweep, wait_until
+from ..conftest import MakeContext, Sweep, lingers, wait_until
 from .conftest import Sql
 
 HERE = Path(__file__).parent
@@ -316,7 +316,7 @@ def test_a_large_result_goes_with_the_rows(make_ctx: MakeContext) -> None:
     assert ctx.warehouse["t"].count() == 1
 
 
-@pytest.mark.parametrize("linger", ["1s", "0s"], ids=["in-memory", "suspending"])
+@pytest.mark.parametrize("linger", lingers(0))
 def test_rows_survive_a_kill_at_every_point(linger: str, sweep: Sweep) -> None:
     report = sweep(HERE / "flows_of_rows.py", linger=linger, seed=7)
     assert report.passes["step.ran"] > 0

@@ -13,6 +13,8 @@ from referencing import Registry
 from dataflows_sdk.errors import DefinitionError, InvalidInputSchemaError
 from dataflows_sdk.triggers.inputs import InputProblem, InputSchema, check_input, check_schema
 
+from ..conftest import examples
+
 ORDER: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -314,7 +316,7 @@ schemas = st.recursive(
 
 
 @given(schema=schemas, data=json_values, old=st.booleans())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100, 300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_it_says_what_jsonschema_says(schema: Any, data: Any, old: bool) -> None:
     if isinstance(schema, dict) and old:
         schema = {"$schema": "http://json-schema.org/draft-07/schema#", **schema}

@@ -20,6 +20,8 @@ from dataflows_sdk.triggers.schedule import (
     firing_id,
 )
 
+from ..conftest import examples
+
 HOURLY = Schedule.cron("0 * * * *")
 
 
@@ -228,7 +230,7 @@ def test_all_comes_in_portions() -> None:
     length=st.integers(-3_600, 3 * 86_400),
     first=st.sampled_from([utc("2026-03-27T00:00"), utc("2026-10-23T00:00")]),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60, 200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_mode_agrees_with_counting(schedule: Schedule, since: int, length: int, first: datetime) -> None:
     start = first + timedelta(seconds=since)
     now = start + timedelta(seconds=length)

@@ -10,6 +10,8 @@ from dataflows_sdk.errors import EncryptionKeyError
 from dataflows_sdk.vault.envelope import Place, key_id_of
 from dataflows_sdk.vault.keys import Keys
 
+from ..conftest import examples
+
 KEY = "a-key-of-the-tests-0123456789abcdefghij"
 OTHER = "another-key-of-the-tests-9876543210zyxwvu"
 ONE, TWO = Keys(KEY, "test"), Keys(OTHER, "test")
@@ -66,7 +68,7 @@ def test_another_key_does_not_open_it(text: str, place: Place) -> None:
     assert TWO.first.open(forged, place) is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100, 300))
 @given(st.binary(max_size=100), PLACES)
 def test_noise_does_not_open(noise: bytes, place: Place) -> None:
     assert ONE.first.open(noise, place) is None

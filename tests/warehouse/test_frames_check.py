@@ -127,11 +127,14 @@ def test_intervals_are_as_long_as_python_holds() -> None:
         assert "999,999,999 days" in reason
 
 
+FAR = duckdb.connect()
+
+
 @pytest.mark.parametrize("target", ["date", "timestamp", "timestamptz", "json", "text", "int", "interval"])
 @pytest.mark.parametrize("far", ["infinity", "-infinity", "5000000-01-01", "4000-01-01 (BC)", "10000-01-01"])
 def test_far_from_our_time_nothing_breaks(target: str, far: str) -> None:
     for source in ("date", "timestamp", "timestamptz", "timestamp_s", "timestamp_ms"):
-        relation = duckdb.connect().sql(f"select try_cast('{far}' as {source}) as a union all select null as a")
+        relation = FAR.sql(f"select try_cast('{far}' as {source}) as a union all select null as a")
         for zone in (None, "Asia/Kathmandu") if target == "timestamptz" else (None,):
             lines, reasons = check(relation, target, "aside", zone)
             assert len(lines) + len(reasons) == 2
@@ -262,6 +265,6 @@ with Frame.open(source) as frame:
     print(size >> 10, peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
-    size, more = map(int, done.stdout.split())
+    size, more = map(int, done.stdout.split()[-2:])  # once there was more before, on a busy machine
     assert size > 190_000
     assert more < size / 3

@@ -381,31 +381,31 @@ def test_names_are_the_users(name: str, sql: Sql, hand: Hand) -> None:
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "drop table tasks",
-        "delete from tasks",
-        "insert into warehouse.tasks (name) values ('x')",
-        "update tasks set name = 'x'",
-        "truncate tasks",
-        "alter table tasks drop column name",
-        "drop view tasks_history",
-        "create or replace table warehouse.tasks as select 1 as n",
-        "drop schema dataflows.warehouse cascade",
-        "create table dataflows.warehouse.more (n int)",
-        "create table dataflows_past.warehouse.more (n int)",
-    ],
-)
+REFUSED = [
+    "drop table tasks",
+    "delete from tasks",
+    "insert into warehouse.tasks (name) values ('x')",
+    "update tasks set name = 'x'",
+    "truncate tasks",
+    "alter table tasks drop column name",
+    "drop view tasks_history",
+    "create or replace table warehouse.tasks as select 1 as n",
+    "drop schema dataflows.warehouse cascade",
+    "create table dataflows.warehouse.more (n int)",
+    "create table dataflows_past.warehouse.more (n int)",
+]
+
+
 @pytest.mark.parametrize("past", [False, True])
-def test_mirrors_are_only_read(query: str, past: bool, sql: Sql, hand: Hand) -> None:
+def test_mirrors_are_only_read(past: bool, sql: Sql, hand: Hand) -> None:
     hand.create("tasks", TASK)
     hand.insert("tasks", task("one"))
     sql("from tasks_history")
     sql("from tasks_history", as_of=hand.last)
-    with pytest.raises(QueryError, match=r"can only be read|no schemas|as_of is for questions|as_of turns back"):
-        sql(query, as_of=hand.last if past else None)
-    agree(sql, hand, "tasks")
+    for query in REFUSED:
+        with pytest.raises(QueryError, match=r"can only be read|no schemas|as_of is for questions|as_of turns back"):
+            sql(query, as_of=hand.last if past else None)
+        agree(sql, hand, "tasks")
 
 
 def test_names_that_are_taken(sql: Sql, hand: Hand) -> None:

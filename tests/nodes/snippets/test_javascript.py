@@ -8,6 +8,7 @@ import decimal
 import importlib.util
 import json
 import logging
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from dataflows_sdk.errors import NonRetryableError, SnippetError, SnippetTimeoutError
 
-from .running import SLACK, run, seconds_of, with_runner
+from .running import SLACK, run, with_runner
 
 ENGINES = ["quickjs", "v8"]
 
@@ -236,10 +237,10 @@ def test_what_takes_too_long_is_stopped_in_time(engine: str) -> None:
     async def work(runner: Any) -> None:
         await runner.run("1", engine=engine, timeout_ms=9_000)
         for what, code in STOPPED.items():
-            seconds = await seconds_of(runner.run(code, engine=engine, timeout_ms=300, memory_mb=2_000))
-            assert seconds < 0.3 + 1.0 + SLACK, what
             with pytest.raises(SnippetTimeoutError, match=r"^timeout: .* after 300 ms") as caught:
+                begin = time.perf_counter()
                 await runner.run(code, engine=engine, timeout_ms=300, memory_mb=2_000)
+            assert time.perf_counter() - begin < 0.3 + 1.0 + SLACK, what
             assert not isinstance(caught.value, NonRetryableError)
         assert await runner.run("1 + 1", engine=engine, timeout_ms=9_000) == 2
 
