@@ -12,7 +12,6 @@ import pytest
 from dataflows_memory import reembedding
 from dataflows_memory.desk import Memory
 from dataflows_memory.items import New
-from dataflows_memory.tables import NOBODY
 from dataflows_memory.writing import OtherEmbedder
 from dataflows_sdk.errors import DefinitionError, RecallError, RunFailed
 
@@ -124,7 +123,7 @@ def test_who_has_another_embedder_is_told_what_to_do(make_ctx: MakeContext, embe
     memory.reembed(other).result(timeout=30)
     assert stranger.recall("fence").embedder == "other"
     with pytest.raises(OtherEmbedder):  # whoever was about to write sees it in time, and begins again
-        memory._keeper(home).put(memory._store.make_place(home, ""), [New("x", "text", "x")], NOBODY)
+        memory._keeper(home).put(memory._store.make_place(home, ""), [New("x", "text", "x")], memory._who())
 
 
 def test_what_makes_no_sense(make_ctx: MakeContext, embedder: FakeEmbedder) -> None:
