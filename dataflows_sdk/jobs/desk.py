@@ -100,8 +100,13 @@ class Job:
     def status(self) -> str:
         """The status of the last attempt; ``"retrying"`` when it failed and another one will come."""
         rows = self._rows()
-        status = str(rows[0][2])
-        return "retrying" if status == "failed" and self._more(len(rows)) else status
+        while rows[0][2] == "failed":
+            if self._more(len(rows)):
+                return "retrying"
+            before, rows = rows, self._rows()
+            if len(rows) == len(before):  # otherwise there were more attempts meanwhile
+                break
+        return str(rows[0][2])
 
     @property
     def error(self) -> dict[str, Any] | None:
@@ -202,10 +207,11 @@ class Job:
         pause = _LOOK_FIRST
         while True:
             state = self.keeper.state()
-            if _verdict(state, attempts) is False:
-                return False
-            if len(self._rows()) > attempts:
+            decided = _verdict(state, attempts)
+            if len(self._rows()) > attempts:  # after the look at the state: the job may be over, by later attempts
                 return True
+            if decided is False:
+                return False
             left = _left(deadline)
             if left is not None and left <= 0:
                 raise TimeoutError(f"job {self.id} is not over yet: it is tried again")

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from dataflows_sdk.flow import conditions as language
 from dataflows_sdk.flow.kinds import NodeKind
 from dataflows_sdk.nodes.registry import Config, NodeType, register
-from dataflows_sdk.triggers.inputs import check_schema
 from dataflows_sdk.triggers.schedule import check_schedule
 from dataflows_sdk.triggers.signatures import check_verification
 
@@ -118,6 +117,8 @@ def _check_manual(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     schema = config.get("input_schema")
     if schema is None:
         return []
+    from dataflows_sdk.triggers.inputs import check_schema  # jsonschema takes its time to be imported
+
     return [(f"/input_schema{each.pointer}", each.message) for each in check_schema(schema)]
 
 
