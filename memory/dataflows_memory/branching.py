@@ -167,6 +167,11 @@ class Branching(Base):
 
     # --- within ------------------------------------------------------------------------------------------
 
+    def _branch_name(self) -> str | None:
+        """The fork whose memory this is, for a run that looks into it."""
+        branch = self._view().branch
+        return None if branch is None else branch.run
+
     def _lines_of(self, collection: str, scope: str) -> Lines | None:
         """What the view that this memory has is made of; None on the main line."""
         view = self._view()

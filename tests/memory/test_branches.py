@@ -388,3 +388,20 @@ def test_items_that_have_ended_are_known_as_they_were_known(stage: Stage) -> Non
     assert stage.seen(known_at=run.finished_at) == {"the gate is old"}
     assert stage.seen(as_of="2020-06-01") == {"the gate is old"}
     assert isinstance(memory.get(known.id), Item)
+
+
+def test_a_question_is_asked_where_it_comes_from(stage: Stage) -> None:
+    memory = stage.memory
+    memory.remember("the fence is red", ref="fence")
+    run = stage.run(two=lambda: memory.remember("the fence is blue", ref="fence"))
+    model = memory.scripted(*["The fence is what it is [1]."] * 3)
+    told: list[Any] = []
+
+    def ask() -> None:
+        told.append(memory.ask("which colour has the fence", model=model, timeout="30s"))
+
+    fork = stage.fork(run, "two", two=lambda: memory.remember("the fence is green", ref="fence"), three=ask)
+    told.append(memory.ask("which colour has the fence", model=model, timeout="30s"))
+    told.append(memory.on(fork).ask("which colour has the fence", model=model, timeout="30s"))
+    cited = [answer.citations[0].text for answer in told]
+    assert cited == ["the fence is green", "the fence is blue", "the fence is green"]

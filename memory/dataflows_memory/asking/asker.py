@@ -77,6 +77,7 @@ class Asker:
         rounds: int = 8,
         sql_attempts: int = 3,
         cache: bool | Duration = False,
+        branch: str | None = None,
     ) -> Run:
         """Begin to answer a question: a run, whose steps are every recall, every query and every call of the model.
 
@@ -94,6 +95,7 @@ class Asker:
             sql_attempts: queries that may be refused or fail, before SQL is taken away.
             cache: the same question over the same things gives the earlier run, also one that failed: for so long, or
                 (True) as long as that run is kept. What changed since does not count.
+            branch: a fork whose memory is looked into; by default that of the code that asks.
 
         Raises:
             RecallError: the question is empty, or there is no such collection or scope.
@@ -120,6 +122,7 @@ class Asker:
             "tables": named,
             "hide": {table: list(columns) for table, columns in (hide or {}).items()},
             "as_of": None if moment is None else moment.isoformat(),
+            "branch": memory._branch_name() if branch is None else branch,
             "budget": check_budget(budget, self.model.price is not None).to_json(),
             "k": k,
             "floor": floor,

@@ -86,6 +86,8 @@ class Asking:
             StepFailed: the model did not answer; its cause is a `ModelError`.
             TimeoutError: there is no answer yet.
         """
+        whole: Any = self
+        options.setdefault("branch", whole._branch_name())
         return self.asker(model).ask(question, timeout=timeout, **options)
 
     async def aask(self, question: str, *, model: ChatModel | str, **options: Any) -> Answered:

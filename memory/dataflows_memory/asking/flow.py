@@ -89,7 +89,9 @@ class Work:
     def recall(self, spec: dict[str, Any], query: str, count: int) -> list[dict[str, Any]]:
         """What the memory has, above the floor."""
         as_of = spec["as_of"]
-        found = self.memory().recall(
+        memory = self.memory()
+        branch = spec.get("branch")
+        found = (memory if branch is None else memory.on(branch)).recall(
             query,
             count,
             collection=spec["collection"],
