@@ -117,7 +117,9 @@ def draw(graph: Graph, title: str, *, heading: str = "", note: str = "", wide: f
     width, height = across + 2 * edge, graph.layout.height + top + edge + (18 if note else 0)
     parts = [head(width, height, title, wide=wide)]
     if heading:
-        parts.append(f'<text x="{edge:g}" y="24" font-size="13" font-weight="600" fill="{_INK}">{shown(heading)}</text>')
+        parts.append(
+            f'<text x="{edge:g}" y="24" font-size="13" font-weight="600" fill="{_INK}">{shown(heading)}</text>'
+        )
     parts.append(f'<g transform="translate({edge:g} {top:g})">')
     for line in graph.edges:
         points = graph.layout.paths.get((line.source, line.target))

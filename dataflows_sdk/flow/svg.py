@@ -42,10 +42,8 @@ def edges_of(spec: FlowSpec) -> list[Edge]:
         if edge.source in nodes and edge.target in nodes:
             label = edge_handle(edge, nodes[edge.source]) or edge.label or ""
             edges.append(Edge(edge.source, edge.target, one_line(label)))
-    for node in spec.nodes:
-        if node.goto is not None and node.goto in nodes:
-            edges.append(Edge(node.id, node.goto, "on error", dashed=True))
-    return edges
+    gotos = [(node.id, node.goto) for node in spec.nodes if node.goto is not None and node.goto in nodes]
+    return edges + [Edge(source, target, "on error", dashed=True) for source, target in gotos]
 
 
 def kind_label(node: NodeSpec) -> str:
