@@ -29,19 +29,19 @@ class Shown:
         """
         from dataflows_sdk.notebook import display
 
-        return display.widget(self, at, keep)
+        return display.widget(self, at, keep)  # type: ignore[arg-type]
 
     def svg(self, at: str | int | None = None) -> str:
         """The run's steps as a picture, at its end or at a point; see `view`."""
         from dataflows_sdk.notebook import display
 
-        return display.as_svg(self, at)
+        return display.as_svg(self, at)  # type: ignore[arg-type]
 
     def text(self, at: str | int | None = None) -> str:
         """The run's steps as text for a terminal, at its end or at a point; see `view`."""
         from dataflows_sdk.notebook import display
 
-        return display.as_text(self, at)
+        return display.as_text(self, at)  # type: ignore[arg-type]
 
     def save_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the view as a page that needs neither a kernel nor a network, for an issue or a build's artefacts.
@@ -54,14 +54,14 @@ class Shown:
         """
         from dataflows_sdk.notebook import display
 
-        return display.save(self, path)
+        return display.save(self, path)  # type: ignore[arg-type]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from dataflows_sdk.notebook import display
 
-        return display.of_run(self)
+        return display.of_run(self)  # type: ignore[arg-type]
 
     def _ipython_display_(self) -> None:
         from dataflows_sdk.notebook import display
 
-        display.show(self)
+        display.show(self)  # type: ignore[arg-type]

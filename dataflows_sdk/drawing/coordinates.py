@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 Layers = list[list[int]]
 
 
@@ -54,7 +56,7 @@ def _conflicts(layers: Layers, before: list[list[int]], dummy: list[bool]) -> se
     """Short edges that cross a piece of a long one: the long one is kept straight."""
     found: set[tuple[int, int]] = set()
     at = {v: index for layer in layers for index, v in enumerate(layer)}
-    for above, layer in zip(layers, layers[1:], strict=False):
+    for above, layer in pairwise(layers):
         low = scanned = 0
         for index, v in enumerate(layer):
             inner = next((u for u in before[v] if dummy[u]), None) if dummy[v] else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dataflows_sdk.drawing.bundle import bundle
 from dataflows_sdk.errors import DataflowsError, DefinitionError, MissingExtraError
 from dataflows_sdk.notebook import html, svg, text
+from dataflows_sdk.notebook.kernel import in_a_kernel
 from dataflows_sdk.notebook.model import View, over, position, read
 from dataflows_sdk.notebook.sources import source_of
 
@@ -105,12 +105,3 @@ def show(run: AnyRun) -> None:
     except DataflowsError:
         raise NotImplementedError from None
     found.show()
-
-
-def in_a_kernel() -> bool:
-    """Whether this process is a notebook's kernel."""
-    if "IPython" not in sys.modules:
-        return False
-    from IPython.core.getipython import get_ipython
-
-    return getattr(get_ipython(), "kernel", None) is not None

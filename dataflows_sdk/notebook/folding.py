@@ -37,7 +37,8 @@ class State:
         n: how many events it is made of; `seq` and `t` are those of the last one.
         status: as of a run; *over* when nothing comes after it.
         steps: by key: name, op, status (pending, running, waiting, retrying, completed, failed, timed_out, skipped,
-            cancelled), attempt, tries (begin, end, status, error), previews of in, out and err, until, child, reason.
+            cancelled), attempt, tries (begin, end, status, error), previews of in, out and err, until, child, the event
+            that is waited for, reason.
         groups: how many branches each map, parallel or gather opened.
         asks: approvals without an answer, by their ids.
         progress: what the code said last of how far it is.
@@ -86,7 +87,7 @@ class State:
         if kind == "step.started" and old is not None and old["status"] != "running" and attempt <= old["attempt"]:
             return  # a transaction overtook the note that it began
         step = dict(old) if old is not None else _blank(key)
-        for name in ("op", "name", "in", "child"):
+        for name in ("op", "name", "in", "child", "event"):
             if name in data:
                 step[name] = data[name]
         step["attempt"] = attempt
@@ -153,6 +154,7 @@ def _blank(key: str) -> StepState:
         "err": None,
         "until": None,
         "child": None,
+        "event": None,
         "reason": None,
     }
 

@@ -19,6 +19,8 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook.model import View
 from dataflows_sdk.notebook.svg import dag, summary, waterfall
 
+#: what stands in front of each module, so that a page imports nothing
+_SHARED = ("core.js", "dom.js", "graph.js", "time.js")
 #: events that the output of a cell holds; a file holds all
 IN_A_CELL = 3_000
 
@@ -31,7 +33,7 @@ def asset(name: str) -> str:
 
 def module(name: str) -> str:
     """The source of one of our modules, with what all of them share in front."""
-    return f"{asset('core.js')}\n{asset('dom.js')}\n{asset(name)}"
+    return "\n".join(asset(part) for part in (*_SHARED, name))
 
 
 def picture(view: View, n: int | None = None) -> str:

@@ -73,8 +73,8 @@ class _Walk:
         payload = tree[tag]
         if tag in ("$repr", "$cut"):
             self._put(str(payload)[: self._left + 1])
-        elif tag == "$blob" or "sha256" in tree:
-            self._put("<a large value>")
+        elif isinstance(payload, dict) and "sha256" in payload:
+            self._put(f"<{payload['size']:,} bytes>" if isinstance(payload.get("size"), int) else "<a large value>")
         elif isinstance(payload, str) and len(tree) > 1:
             # an instance of a class: its name, then its fields
             self._put(payload.rpartition(":")[2][:80])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic_core import from_json
 
@@ -31,8 +31,10 @@ class Source(Protocol):
     """What a view asks."""
 
     run_id: str
-    #: masks the secrets of a text
-    mask: Callable[[str], str]
+
+    def mask(self, text: str, /) -> str:
+        """The text without its secrets."""
+        ...
 
     def head(self) -> dict[str, Any]:
         """Workflow, version, status, created, parent, forked_from. RunNotFoundError where the run is gone."""
@@ -46,10 +48,15 @@ class Source(Protocol):
         """The definition, where the run is of a flow and it is known."""
         ...
 
+    def closed(self) -> bool:
+        """Whether nothing can be read any more."""
+        ...
+
 
 def source_of(run: Run | ArchivedRun) -> Source:
     """Where the view of a run comes from."""
-    return _Stored(run) if hasattr(run, "_context") else _Archived(run)  # type: ignore[arg-type]
+    found: Source = _Stored(cast("Run", run)) if hasattr(run, "_context") else _Archived(run)
+    return found
 
 
 class _Stored:
@@ -58,7 +65,9 @@ class _Stored:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.run_id = run.id
-        self.mask = run._context._redactor.redact_text
+
+    def mask(self, text: str, /) -> str:
+        return self._run._context._redactor.redact_text(text)
 
     def head(self) -> dict[str, Any]:
         head = self._run.refresh()._head()
@@ -75,6 +84,9 @@ class _Stored:
         rows = run._context._read("look", "version", (run.workflow, run.version))
         return FlowSpec.from_document(rows[0][2]) if rows and rows[0][0] == "flow" and rows[0][2] else None
 
+    def closed(self) -> bool:
+        return self._run._context._closed
+
 
 class _Archived:
     """A run in an archive, which does not change."""
@@ -82,8 +94,10 @@ class _Archived:
     def __init__(self, run: ArchivedRun) -> None:
         self._run = run
         self.run_id = run.id
-        self.mask = REDACTOR.redact_text
         self._events: list[JournalEvent] | None = None
+
+    def mask(self, text: str, /) -> str:
+        return REDACTOR.redact_text(text)
 
     def head(self) -> dict[str, Any]:
         run = self._run
@@ -96,6 +110,9 @@ class _Archived:
 
     def spec(self) -> FlowSpec | None:
         return None
+
+    def closed(self) -> bool:
+        return False
 
 
 def _head(workflow: str, version: str, status: str, created: datetime, parent: Any, forked: Any) -> dict[str, Any]:

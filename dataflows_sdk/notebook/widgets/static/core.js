@@ -6,7 +6,7 @@
 /** @typedef {[number, number, string, string, any]} Event number in the journal, ms since the beginning, kind, key, data */
 /** @typedef {[number, number|null, string, string|null]} Try begin, end, status, error */
 /** @typedef {{key: string, name: string, op: string, status: string, attempt: number, tries: Try[], in: string|null,
- *   out: string|null, err: string|null, until: number|null, child: string|null, reason: string|null}} Step */
+ *   out: string|null, err: string|null, until: number|null, child: string|null, event: string|null, reason: string|null}} Step */
 /** @typedef {{n: number, seq: number, t: number, status: string, over: boolean, out: string|null, err: string|null,
  *   reason: string|null, groups: Record<string, number|null>, asks: Record<string, any>, progress: any}} Whole */
 
@@ -18,23 +18,34 @@ const ENDS = { "run.completed": "succeeded", "run.failed": "failed", "run.cancel
 const WORDS = { "step.completed": "completed", "step.failed": "failed", "step.timed_out": "timed_out", "step.skipped": "skipped" };
 
 /** @param {string} key @returns {Step} */
-const blank = key => ({ key, name: key, op: "run", status: "pending", attempt: 1, tries: [], in: null, out: null, err: null, until: null, child: null, reason: null });
+const blank = key => ({ key, name: key, op: "run", status: "pending", attempt: 1, tries: [], in: null, out: null, err: null, until: null, child: null, event: null, reason: null });
 
 /** All states of a run: every change makes a new object and keeps the old one, so that any point is found without folding again. */
 class History {
-  constructor() {
-    /** @type {Event[]} */ this.events = [];
+  /** @param {Event[]} events grows with what is added */
+  constructor(events = []) {
+    this.events = events;
     /** @type {Map<string, {at: number[], was: Step[]}>} */ this.steps = new Map();
     /** @type {Whole} */
     const first = { n: 0, seq: 0, t: 0, status: "queued", over: false, out: null, err: null, reason: null, groups: {}, asks: {}, progress: null };
     this.heads = [first];
+    this.catchUp();
   }
+
+  /** Events from the number `from` on; what is known already changes nothing. False where some are missing in between.
+   * @param {number} from @param {Event[]} events */
+  add(from, events) {
+    if (from > this.events.length) return false;
+    for (let i = this.events.length - from; i < events.length; i++) this.events.push(events[i]);
+    this.catchUp();
+    return true;
+  }
+
+  catchUp() { while (this.heads.length <= this.events.length) this.push(this.events[this.heads.length - 1]); }
 
   /** @param {Event} event */
   push(event) {
-    const [seq, t, kind, key, data] = event;
-    this.events.push(event);
-    const n = this.events.length, head = { ...this.heads[n - 1], n, seq, t };
+    const [seq, t, kind, key, data] = event, n = this.heads.length, head = { ...this.heads[n - 1], n, seq, t };
     if (kind.startsWith("step.")) this.step(head, t, kind, key, data);
     else if (kind.startsWith("run.")) this.run(head, t, kind, data);
     else if (kind === "scope.opened") head.groups = { ...head.groups, [key]: data.count ?? null };
@@ -56,7 +67,7 @@ class History {
     const old = this.steps.get(key)?.was.at(-1), attempt = data.attempt ?? 1;
     if (kind === "step.started" && old && old.status !== "running" && attempt <= old.attempt) return;
     const step = old ? { ...old } : blank(key);
-    for (const name of /** @type {const} */ (["op", "name", "in", "child"])) if (name in data) step[name] = data[name];
+    for (const name of /** @type {const} */ (["op", "name", "in", "child", "event"])) if (name in data) step[name] = data[name];
     step.attempt = attempt;
     step.until = data.until ?? null;
     const tries = [...step.tries], last = tries.at(-1), open = last && last[1] === null ? tries.pop() : null;
@@ -117,9 +128,7 @@ class History {
 
 /** The state after the first n events. @param {Event[]} events @param {number} n */
 function fold(events, n) {
-  const history = new History();
-  for (let i = 0; i < n; i++) history.push(events[i]);
-  return history.at(n);
+  return new History(events.slice(0, n)).at(n);
 }
 
 /** What a step belongs to when nobody shows it by itself; null at the top. @param {string} key @returns {string|null} */
