@@ -45,7 +45,7 @@ class BoxState:
     @property
     def detail(self) -> str:
         """The second line in a box."""
-        words = [self.status.replace("_", " ")]
+        words = [] if self.members and self.status == "completed" else [self.status.replace("_", " ")]
         if self.members:
             done = sum(member["status"] in ("completed", "skipped") for member in self.members)
             words.append(f"{done}/{max(self.expected or 0, len(self.members))}")

@@ -175,7 +175,7 @@ function boxState(id, steps, head) {
     if (each[1] === null) open = true; else end = Math.max(end, each[1]);
   }
   const took = any && !open ? end - begin : null, attempt = own ? own.attempt : Math.max(1, ...members.slice(0, 1000).map(member => member.attempt));
-  const status = standing(own, members, expected, head.over), words = [status.replace("_", " ")];
+  const status = standing(own, members, expected, head.over), words = members.length && status === "completed" ? [] : [status.replace("_", " ")];
   if (members.length) words.push(`${members.filter(member => member.status === "completed" || member.status === "skipped").length}/${Math.max(expected ?? 0, members.length)}`);
   if (took !== null) words.push(duration(took));
   if (attempt > 1) words.push(`try ${attempt}`);

@@ -16,6 +16,8 @@ function drawGraph(graph, pick) {
     return line;
   });
   all.append(lines);
+  /** @type {boolean[]} */
+  const passed = graph.edges.map(() => false);
   /** @type {{el: any, mark: any, sub: any, hint: any, status: string, detail: string, more: string}[]} */
   const boxes = [];
   for (let i = 0; i < count; i++) {
@@ -93,6 +95,8 @@ function drawGraph(graph, pick) {
       }
     },
     /** Which lines lead from something that is done. @param {(i: number) => boolean} done */
-    flow(done) { graph.edges.forEach((edge, i) => byEdge[i].classList.toggle("df-done", done(edge[0]))); },
+    flow(done) {
+      graph.edges.forEach((edge, i) => { const now = done(edge[0]); if (now !== passed[i]) { passed[i] = now; byEdge[i].classList.toggle("df-done", now); } });
+    },
   };
 }

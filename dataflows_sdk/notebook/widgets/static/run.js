@@ -162,7 +162,7 @@ function render({ model, el }) {
   function redraw() {
     graph = model.get("graph");
     drawn = drawGraph(graph, pick);
-    members = graph.ids.map(() => []); keyed = 0; timed = -1;
+    members = graph.ids.map(() => []); stood = []; keyed = 0; timed = -1;
     dag.replaceChildren(drawn.el, h("div", { class: "df-zoom" }, button("−", "zoom out", () => drawn.zoom(1.25)), button("+", "zoom in", () => drawn.zoom(0.8)), button("Fit", "show all", () => drawn.fit())));
     dag.style.minHeight = `${Math.max(160, Math.min(440, (graph.height + 48) * Math.min(1, 800 / (graph.width + 32)) + 40))}px`;
   }
@@ -172,12 +172,18 @@ function render({ model, el }) {
     for (const key of known.steps.keys()) if (i++ >= keyed) { const box = boxOf(key, drawn.index); if (box !== undefined) members[box].push(key); }
     keyed = known.steps.size;
   }
+  /** how each box stood when it was asked for last: while its steps are the same objects, it stands so still
+   * @type {{steps: Step[], expected: any, over: boolean, state: BoxState}[]} */
+  let stood = [];
   /** @param {number} n @returns {BoxState[]} */
   const boxesAt = n => graph.ids.map((id, i) => {
     /** @type {Step[]} */
-    const steps = [];
+    const steps = [], head = known.heads[n], before = stood[i];
     for (const key of members[i]) { const step = known.stepAt(key, n); if (step) steps.push(step); }
-    return boxState(id, steps, known.heads[n]);
+    if (before && before.over === head.over && before.expected === head.groups[id] && before.steps.length === steps.length && steps.every((step, j) => step === before.steps[j])) return before.state;
+    const state = boxState(id, steps, head);
+    stood[i] = { steps, expected: head.groups[id], over: head.over, state };
+    return state;
   });
   /** @param {BoxState} box */
   const result = box => box.own?.out ?? box.own?.err ?? null;
@@ -185,6 +191,7 @@ function render({ model, el }) {
   let frame = 0;
   const soon = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; paint(); }); };
   function paint() {
+    const began = performance.now();
     const total = known.events.length, n = cursor(), whole = known.heads[n], event = known.events[n - 1], selected = model.get("selected"), pins = model.get("pins") ?? [];
     sortKeys();
     const boxes = boxesAt(n), wanted = find.value.trim().toLowerCase();
@@ -212,6 +219,7 @@ function render({ model, el }) {
     questions(latest, n === total);
     details(whole, boxes, selected, two, pins);
     if (log.open) events(n);
+    root.dataset.took = (performance.now() - began).toFixed(1);
     root.dataset.painted = String(+(root.dataset.painted ?? 0) + 1);
   }
 
