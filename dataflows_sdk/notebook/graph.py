@@ -179,7 +179,7 @@ def _bundles(items: list[tuple[_Item, int]]) -> list[list[tuple[_Item, int]]]:
     """What ran side by side belongs together; what the code asked for in order does not."""
     bundles: list[list[tuple[_Item, int]]] = []
     until = float("-inf")
-    for item, count in sorted(items, key=lambda pair: pair[0].begun):
+    for item, count in items:
         ended = float("inf") if item.ended is None else item.ended
         beside = bundles and item.begun < until and not (item.ordered and all(each.ordered for each, _ in bundles[-1]))
         if beside:

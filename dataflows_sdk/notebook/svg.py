@@ -8,11 +8,13 @@ from dataflows_sdk.drawing.picture import LOOKS, Box, Graph, draw, head, shown
 from dataflows_sdk.notebook.folding import State, box_of
 from dataflows_sdk.notebook.model import BOXES_STILL, BoxState, View, duration
 
-#: rows of a waterfall, and segments in one of them
-_ROWS, _SEGMENTS = 60, 200
+#: rows of a waterfall, and bars in all of them
+_ROWS, _BARS = 60, 1_200
 _ROW, _LABELS, _WIDE = 18.0, 170.0, 900.0
 #: an idle time that is longer than this part of the run, and than so many milliseconds, is cut
 _IDLE, _IDLE_MS, _GAP = 0.12, 3_000.0, 0.05
+
+_Try = tuple[float, float | None, str]
 
 
 def summary(view: View, state: State | None = None) -> str:
@@ -75,6 +77,16 @@ def _hint(label: str, box: BoxState) -> str:
 # --- when ---------------------------------------------------------------------------------------------------
 
 
+def _some(tries: list[_Try], most: int) -> list[_Try]:
+    """At most so many of them, evenly taken; what failed or is open before the others."""
+    if len(tries) <= most:
+        return tries
+    telling = [each for each in tries if each[1] is None or each[2] != "completed"][: most // 2]
+    rest = [each for each in tries if each[1] is not None and each[2] == "completed"]
+    room = most - len(telling)
+    return telling + [rest[number * len(rest) // room] for number in range(min(room, len(rest)))]
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """A piece of the time axis in which something happens, and the idle time behind it that is cut out."""
@@ -126,7 +138,7 @@ def waterfall(view: View, n: int | None = None) -> str:
     state = view.at(n)
     shape, _ = view.laid_out(BOXES_STILL)
     known = dict.fromkeys([*(part.id for part in shape.parts), *shape.within])
-    tries: dict[str, list[tuple[float, float | None, str]]] = {}
+    tries: dict[str, list[_Try]] = {}
     for key, step in state.steps.items():
         box = box_of(key, known)
         if box is not None:
@@ -157,7 +169,7 @@ def waterfall(view: View, n: int | None = None) -> str:
     for number, box in enumerate(rows):
         y = 24 + number * _ROW
         parts.append(f'<text x="12" y="{y + 12:g}" fill="#1f2328">{shown(labels[box], 26)}</text>')
-        for begin, end, status in tries[box][:_SEGMENTS]:
+        for begin, end, status in _some(tries[box], _BARS // len(rows)):
             fill, line = LOOKS.get(status, LOOKS["plain"])
             left = place(begin)
             wide = max(2.0, place(state.t if end is None else end) - left)
