@@ -26,7 +26,7 @@ Tell = Callable[[dict[str, Any]], None]
 #: commands that wait at most, and characters of a text that somebody wrote
 _QUEUED, _WRITTEN = 100, 100_000
 #: an idle thread ends after so many seconds
-_IDLE = 30.0
+_IDLE = 1.0
 
 
 class Commands:

@@ -30,13 +30,13 @@ def detail(run: Run, key: str, at: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {"text": ""}
     for _, kind, data, size, _ in rows:  # the last one first
         if data is None:
-            found.setdefault("output", _note(f"{size:,} bytes: run.timeline()[{key!r}] has it"))
+            found.setdefault("output", _elsewhere(key, size))
             continue
         record = from_json(data)
         if kind in ("step.completed", "step.timed_out") and "value" in record:
-            found.setdefault("output", shown(run, record["value"]))
+            found.setdefault("output", shown(run, key, record["value"]))
         if "input" in record:
-            found.setdefault("input", shown(run, record["input"]))
+            found.setdefault("input", shown(run, key, record["input"]))
         if record.get("error"):
             error = record["error"]
             text = error.get("traceback") or f"{error.get('type')}: {error.get('message')}"
@@ -47,9 +47,14 @@ def detail(run: Run, key: str, at: int | None) -> dict[str, Any]:
     return found
 
 
-def shown(run: Run, tree: Any) -> dict[str, Any]:
-    """A recorded value for the page: ``json``, ``table`` or ``text``."""
+def shown(run: Run, key: str, tree: Any) -> dict[str, Any]:
+    """A recorded value for the page: ``json``, ``table`` or ``text``. What is large and no table stays where it is."""
+    size = _beside(tree)
+    if size > _READ and not (isinstance(tree, dict) and "$frame" in tree):
+        return _elsewhere(key, size)
     value = run._decode(tree)
+    if isinstance(value, str) and len(value) > _SENT:
+        return {"text": _masked(run, value)}
     masked = run._context._redactor.redact_value(value)
     if _is_frame(masked):
         return {"table": _table(run, masked)}
@@ -89,5 +94,13 @@ def _masked(run: Run, text: str) -> str:
     return cut(run._context._redactor.redact_text(text[: 4 * _SENT]), _SENT)
 
 
-def _note(text: str) -> dict[str, Any]:
-    return {"text": text, "note": "large"}
+def _beside(tree: Any) -> int:
+    """The bytes of the large values that stand beside a record."""
+    if isinstance(tree, dict):
+        size = tree.get("size") if "sha256" in tree else None
+        return size if isinstance(size, int) else sum(map(_beside, tree.values()))
+    return sum(map(_beside, tree)) if isinstance(tree, list) else 0
+
+
+def _elsewhere(key: str, size: int) -> dict[str, Any]:
+    return {"text": f"{size:,} bytes: run.timeline()[{key!r}] has it", "note": "large"}

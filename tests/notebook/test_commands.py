@@ -10,6 +10,7 @@ import pytest
 
 import dataflows_sdk as df
 from dataflows_sdk.core.redact import REDACTOR
+from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook.commands import Commands
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.display import view_of
@@ -48,7 +49,6 @@ class Page:
 @pytest.fixture
 def waiting(ctx: df.Context) -> Run:
     run = ctx.start(colourful(), {"n": 1})
-    wait_until(lambda: run.refresh()._head()["waits"] or "go" in run.text(), "it waits for the event")
     wait_until(lambda: "go" in view_of(run).at().steps, "it waits for the event")
     return run
 
@@ -88,7 +88,7 @@ def test_a_run_is_cancelled_and_forked(ctx: df.Context, waiting: Run) -> None:
     again = page.ask(do="cancel")
     assert not again["ok"]
     assert "already over" in again["text"]
-    at = next(event.seq for event in waiting.events() if event.key == "flaky")
+    at = next(event.seq for event in waiting.events() if event.key == "few")
     forked = page.ask(do="fork", at=at, set={"load": "[7]"})
     assert forked["ok"], forked
     fork = ctx.get(forked["run"])
@@ -139,6 +139,7 @@ def test_whole_values_are_bounded_and_masked(ctx: df.Context) -> None:
         await step.run("frame", lambda: pandas.DataFrame({"n": range(500), "t": [TOKEN] * 500}))
         await step.run("day", lambda: dt.date(2024, 5, 1))
         await step.run("huge", lambda: "x" * 10_000_000)
+        await step.run("long", lambda: "é" * 100_000)
         await step.run("bad", _raise, retry=df.Retry(0))
 
     run = ctx.start(declare(values), {"key": 1}).wait("20s")
@@ -147,12 +148,13 @@ def test_whole_values_are_bounded_and_masked(ctx: df.Context) -> None:
     table = detail(run, "frame", None)["output"]["table"]
     assert (table["columns"], len(table["rows"]), table["of"]) == (["n", "t"], 200, 500)
     assert "2024" in detail(run, "day", None)["output"]["text"]
-    assert len(detail(run, "huge", None)["output"]["text"]) <= 64_000
+    assert detail(run, "huge", None)["output"]["text"] == "10,000,002 bytes: run.timeline()['huge'] has it"
+    assert 60_000 < len(detail(run, "long", None)["output"]["text"].encode()) <= 64_000
     found = detail(run, "bad", None)
     assert "Traceback" in found["error"]["text"]
     assert "async def values" in found["source"]["text"]
     assert TOKEN not in str([detail(run, key, None) for key in ("plain", "frame", "bad")])
-    with pytest.raises(df.DefinitionError, match="no step"):
+    with pytest.raises(DefinitionError, match="no step"):
         detail(run, "plain", 1)
 
 

@@ -7,7 +7,6 @@ import json
 import re
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,13 @@ def view_of(nodes: int, events_each: int = 1, name: str = "step") -> View:
             events.append([len(events) + 1, float(len(events)), "step.failed", each, _failed(attempt)])
         data = {"took": 0.0005, "out": "x" * 250, "attempt": events_each}
         events.append([len(events) + 1, float(len(events)), "step.completed", each, data])
-    head = {"run": "01a2", "workflow": name, "version": "1", "status": "running", "created": "2026-01-01T00:00:00+00:00"}
+    head = {
+        "run": "01a2",
+        "workflow": name,
+        "version": "1",
+        "status": "running",
+        "created": "2026-01-01T00:00:00+00:00",
+    }
     return View({**head, "parent": None, "forked_from": None, "kind": "flow"}, events, spec)
 
 
@@ -49,8 +54,8 @@ def _failed(attempt: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def large() -> Iterator[View]:
-    yield view_of(2_000, 5)
+def large() -> View:
+    return view_of(2_000, 5)
 
 
 def check(picture: str) -> ET.Element:
@@ -128,7 +133,9 @@ def test_assets_are_small_and_plain() -> None:
     assert sum(file.stat().st_size for file in files) < 500_000
     for file in files:
         source = file.read_text()
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://(?!www\.w3\.org)", source)
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://(?!www\.w3\.org)", source
+        )
         assert not re.search(r"^\s*import\s", source, re.MULTILINE), "nothing is imported over a network"
 
 

@@ -309,22 +309,34 @@ function render({ model, el }) {
   }
 
   function forkForm() {
-    const n = cursor(), at = known.heads[n].seq + 1, kept = known.at(n), last = known.at(known.events.length);
-    const code = `run2 = run.fork(at=${at})`;
+    const last = known.at(known.events.length), here = cursor(), line = h("span", { class: "df-mono df-dim" }), what = h("div", {});
+    let n = here, at = 0, code = "";
+    /** From which event on: what follows a value that is changed is done again. @param {string} key */
+    const from = key => {
+      n = here;
+      if (key) { const place = known.events.findIndex(event => event[3] === key && event[2] === "step.completed"); if (place >= 0) n = Math.min(here, place + 1); }
+      at = known.heads[n].seq + 1;
+      code = `run2 = run.fork(at=${at}${key ? `, set={${JSON.stringify(key)}: …}` : ""})`;
+      const kept = known.at(n), again = Object.values(last.steps).filter(step => kept.steps[step.key]?.status !== "completed");
+      line.textContent = code;
+      what.textContent = `${n} events are reused. ${again.length ? `Done again: ${short(again.slice(0, 12).map(step => step.key).join(", "), 200)}${again.length > 12 ? ` and ${again.length - 12} more` : ""}.` : "Nothing that has happened is done again."} It is a new run; this one stays as it is.`;
+      return kept;
+    };
+    const kept = from(""), reused = Object.values(kept.steps).filter(step => step.status === "completed" && step.op === "run");
     if (!changes) { speak(`${code}   # in a notebook with the run's context`); return; }
-    const again = Object.values(last.steps).filter(step => (kept.steps[step.key]?.status ?? "") !== "completed"), reused = Object.values(kept.steps).filter(step => step.status === "completed");
     const which = h("select", { "aria-label": "value to change" }, h("option", { value: "" }, "change no value"), ...reused.slice(-200).map(step => h("option", { value: step.key }, step.key)));
     const text = h("textarea", { "aria-label": "the value as JSON", hidden: true, class: "df-value" });
     which.addEventListener("change", () => {
       text.hidden = !which.value;
+      from(which.value);
       if (!which.value) return;
       text.value = kept.steps[which.value].out ?? "null";
       ask({ do: "detail", key: which.value, at: at - 1, code }, found => { if (found.ok && found.output?.json !== undefined) text.value = JSON.stringify(found.output.json, null, 1); else if (found.ok) speak("this value is no plain JSON: fork it in a cell"); });
     });
     const start = button("Start the fork", "start it", () => command(start, { do: "fork", at, set: which.value ? { [which.value]: text.value } : {}, code }, found => { if (found.ok) form.hidden = true; }), { class: "df-yes", "data-do": "fork-now" });
     form.replaceChildren(
-      h("div", {}, `${n} events are reused. ${again.length ? `Done again: ${short(again.slice(0, 12).map(step => step.key).join(", "), 200)}${again.length > 12 ? ` and ${again.length - 12} more` : ""}.` : "Nothing that has happened is done again."} It is a new run; this one stays as it is.`),
-      h("div", { class: "df-bar" }, which, h("span", { class: "df-mono df-dim" }, code), h("span", { class: "df-grow" }), button("Close", "no fork", () => { form.hidden = true; }), start), text);
+      what,
+      h("div", { class: "df-bar" }, which, line, h("span", { class: "df-grow" }), button("Close", "no fork", () => { form.hidden = true; }), start), text);
     form.hidden = false;
     which.focus();
   }
