@@ -206,7 +206,7 @@ function render({ model, el }) {
     if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go); when.replaceChildren(time.el); }
     time.move(n);
     const progress = whole.progress ? ` · ${whole.progress.text ?? ""} ${whole.progress.done ?? ""}${whole.progress.total ? "/" + whole.progress.total : ""}` : "";
-    sum.textContent = `${head.run.slice(0, 8)} · ${done}/${boxes.length} steps · ${whole.status}${n < total ? " then" : ""} · ${duration(whole.t)}${progress}${model.get("cut") ? ` · the first ${total} events` : ""}`;
+    sum.textContent = `${head.run.slice(0, 8)} · ${done}/${boxes.length} steps · ${whole.status}${n < total ? " at this point" : ""} · ${duration(whole.t)}${progress}${model.get("cut") ? ` · the first ${total} events` : ""}`;
     slider.max = total; slider.value = n;
     const words = event ? says(event) : "before the first event";
     slider.setAttribute("aria-valuetext", `event ${n} of ${total}: ${words}`);
@@ -223,8 +223,8 @@ function render({ model, el }) {
     root.dataset.painted = String(+(root.dataset.painted ?? 0) + 1);
   }
 
-  /** What waits for somebody: approvals and events. @param {Whole} whole @param {boolean} now */
   let questioned = "";
+  /** What waits for somebody: approvals and events. @param {Whole} whole @param {boolean} now */
   function questions(whole, now) {
     const waits = whole.over ? [] : [...known.steps.keys()].map(key => known.stepAt(key, known.events.length)).filter(step => step?.status === "waiting" && step.event && !/^(approval|row|child|resolve):/.test(step.event)).slice(0, 20);
     const stamp = JSON.stringify([now && changes, Object.keys(whole.asks), waits.map(step => step?.key)]);
@@ -253,8 +253,8 @@ function render({ model, el }) {
     }
   }
 
-  /** @param {Whole} whole @param {BoxState[]} boxes @param {string|null} selected @param {BoxState[][]|null} two @param {number[]} pins */
   let shownDetails = "";
+  /** @param {Whole} whole @param {BoxState[]} boxes @param {string|null} selected @param {BoxState[][]|null} two @param {number[]} pins */
   function details(whole, boxes, selected, two, pins) {
     const i = selected === null || selected === undefined ? -1 : graph.ids.indexOf(selected), box = boxes[i];
     const stamp = JSON.stringify([i, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
