@@ -51,6 +51,7 @@ class Commands:
             "retry": self._retry,
             "fork": self._fork,
             "detail": self._detail,
+            "why": self._why,
         }
 
     def put(self, message: Any) -> None:
@@ -107,7 +108,7 @@ class Commands:
             return _reply(message, ok=False, text=mask(str(error)))
         except Exception as error:  # noqa: BLE001 - one command must not end the others
             return _reply(message, ok=False, text=mask(f"{type(error).__name__}: {error}"))
-        if name != "detail":
+        if name not in ("detail", "why"):
             self._done()
         return reply
 
@@ -161,6 +162,10 @@ class Commands:
     def _detail(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         at = message.get("at")
         return detail(run, _text(message, "key"), at if isinstance(at, int) else None)
+
+    def _why(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        return {"text": run._context._redactor.redact_text(str(run.explain()))}
 
 
 def _forked(fork: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataflows_sdk.errors import DataflowsError, DefinitionError, MissingExtraEr
 from dataflows_sdk.notebook import html, svg, text
 from dataflows_sdk.notebook.kernel import in_a_kernel
 from dataflows_sdk.notebook.model import View, over, position, read
-from dataflows_sdk.notebook.sources import source_of
+from dataflows_sdk.notebook.sources import is_over, source_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.archive import ArchivedRun
@@ -99,7 +99,7 @@ def show(run: AnyRun) -> None:
     if not in_a_kernel():
         raise NotImplementedError
     try:
-        if over(view_of(run)):
+        if is_over(source_of(run).head()["status"]):
             raise NotImplementedError
         found = widget(run, None, None)
     except DataflowsError:

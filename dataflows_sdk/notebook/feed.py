@@ -21,7 +21,7 @@ Tell = Callable[[dict[str, Any]], None]
 
 #: between two messages; and how many events are in one
 PACE, MOST = 0.1, 2_000
-_FIRST, _BUSY, _QUIET, _ASLEEP = 0.02, 0.12, 0.25, 0.5
+_FIRST, _BUSY, _QUIET, _ASLEEP = 0.02, 0.12, 0.18, 0.5
 #: after so many seconds without an event it is quiet, and asleep
 _UNTIL_QUIET, _UNTIL_ASLEEP = 60.0, 600.0
 #: how long a missing number is waited for; some never come, because their record was refused

@@ -201,7 +201,7 @@ def _draw(item: _Item, count: int, shape: Shape) -> tuple[list[str], list[str]]:
         return _series(inner, shape)
     begins: list[str] = []
     ends: list[str] = []
-    for key, scope in branches.items():
+    for key, scope in sorted(branches.items(), key=lambda pair: _number(pair[0])):
         if scope.items:
             entry, leave = _series(scope, shape)
         else:
@@ -210,6 +210,12 @@ def _draw(item: _Item, count: int, shape: Shape) -> tuple[list[str], list[str]]:
         begins += entry
         ends += leave
     return begins, ends
+
+
+def _number(key: str) -> tuple[int, str]:
+    """Branches by their numbers, then those with names: whichever was done first."""
+    name = key.rpartition("[")[2][:-1]
+    return (int(name), "") if name.isdecimal() else (1 << 62, name)
 
 
 def _lines(sources: list[str], targets: list[str]) -> list[Edge]:

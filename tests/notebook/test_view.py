@@ -158,6 +158,11 @@ def test_an_archive_shows_the_same(ctx: df.Context, tmp_path: Path) -> None:
         assert archived.svg() == run.svg()
         assert archived.save_html(tmp_path / "run.html").stat().st_size > 10_000
         assert archived._repr_mimebundle_()["image/svg+xml"].startswith("<svg")
+        pytest.importorskip("anywidget")
+        view = archived.view(at="nap")
+        assert (view.commands, view._feed, view.follow) == (False, None, False)
+        assert view.events[view.cursor][3] == "nap"
+        view.close()
 
 
 def test_a_fork_has_its_own_view(ctx: df.Context) -> None:

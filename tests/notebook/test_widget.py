@@ -130,6 +130,8 @@ def test_what_a_page_holds_is_json(kernel: Kernel, database_url: str) -> None:
     opened = next(m for m in shown if m["msg_type"] == "comm_open" and "head" in m["content"]["data"]["state"])
     state = opened["content"]["data"]["state"]
     assert json.loads(json.dumps(state["events"])) == state["events"]
+    # who opens the page later gets what was told since
+    kernel.run("assert view.events is view._view.events and view.get_state()['events'] is view.events")
     kernel.run("run.cancel()\nrun.wait('20s')\nassert view._feed.join(20)\nassert view.head['status'] == 'cancelled'")
     assert not [m for m in kernel.heard[before:] if m["msg_type"] == "update_display_data"]
     kernel.run("ctx.close()")

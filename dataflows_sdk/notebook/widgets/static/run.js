@@ -87,6 +87,7 @@ function render({ model, el }) {
   const live = button("Live", "follow what happens", () => go(known.events.length), { "data-do": "live", "aria-pressed": "true" });
   const cancel = button("Cancel run", "ask for the run's end", () => command(cancel, { do: "cancel", code: "run.cancel()" }), { "data-do": "cancel", class: "df-no" });
   const retry = button("Retry", "a new run that does the failed step again", () => command(retry, { do: "retry", code: "run.fork(at=\"step\")" }, () => {}), { "data-do": "retry" });
+  const why = button("Why?", "why is it not over?", () => command(why, { do: "why", code: "run.explain()" }, () => {}), { "data-do": "why" });
   const find = h("input", { type: "search", class: "df-find", placeholder: "find", "aria-label": "find a step", size: 10, oninput: () => paint() });
   const banner = h("div", { class: "df-gone", role: "status", hidden: true }), asks = h("div", { class: "df-asks" });
   const dag = h("div", { class: "df-dag" }), side = h("div", { class: "df-side", role: "region", "aria-label": "details", tabindex: "0" }), when = h("div", { class: "df-time", role: "region", "aria-label": "time", tabindex: "0" });
@@ -97,7 +98,7 @@ function render({ model, el }) {
   const fork = button("Fork from here…", "a new run from this point", () => forkForm(), { "data-do": "fork" });
   const say = h("div", { class: "df-say df-dim df-mono", role: "status" }), form = h("div", { class: "df-form", hidden: true });
   root.append(
-    h("div", { class: "df-bar" }, h("span", { class: "df-name" }, head.workflow), sum, h("span", { class: "df-grow" }), find, changes ? retry : null, changes ? cancel : null, back, still ? null : live),
+    h("div", { class: "df-bar" }, h("span", { class: "df-name" }, head.workflow), sum, h("span", { class: "df-grow" }), find, changes ? why : null, changes ? retry : null, changes ? cancel : null, back, still ? null : live),
     banner, asks, h("div", { class: "df-main" }, dag, side), when, log,
     h("div", { class: "df-bar df-bot" },
       jump("M1 1h1.6v8H1zM9 1v8L3 5z", "first event", () => 0), jump("M8 1v8L2 5z", "event before", () => cursor() - 1), slider,
@@ -215,7 +216,7 @@ function render({ model, el }) {
     root.classList.toggle("df-live", n === total && !latest.over);
     root.dataset.status = latest.status; root.dataset.n = n; root.dataset.total = total;
     live.setAttribute("aria-pressed", String(n === total));
-    back.disabled = !been.length; cancel.hidden = latest.over; retry.hidden = !(latest.status === "failed" || latest.status === "quarantined"); fork.disabled = n === 0;
+    back.disabled = !been.length; cancel.hidden = latest.over; why.hidden = latest.over && latest.status !== "quarantined"; retry.hidden = !(latest.status === "failed" || latest.status === "quarantined"); fork.disabled = n === 0;
     questions(latest, n === total);
     details(whole, boxes, selected, two, pins);
     if (log.open) events(n);
