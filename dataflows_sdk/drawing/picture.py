@@ -7,7 +7,7 @@ because an ``<img>`` cannot see the theme of its page. Marks are drawn, not type
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 from dataflows_sdk.drawing.layered import Layout, Point, layout
@@ -85,16 +85,13 @@ class Edge:
     dashed: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Graph:
-    """Boxes and edges, laid out once."""
+    """Boxes and edges, and where they are."""
 
     boxes: Sequence[Box]
-    edges: Sequence[Edge] = ()
-    layout: Layout[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.layout = arrange([box.id for box in self.boxes], ((edge.source, edge.target) for edge in self.edges))
+    edges: Sequence[Edge]
+    layout: Layout[str]
 
 
 def arrange(ids: Iterable[str], edges: Iterable[tuple[str, str]]) -> Layout[str]:

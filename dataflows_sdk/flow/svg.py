@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dataflows_sdk.drawing.picture import Box, Edge, Graph, draw
+from dataflows_sdk.drawing.picture import Box, Edge, Graph, arrange, draw
 from dataflows_sdk.flow.handles import edge_handle
 from dataflows_sdk.flow.kinds import is_trigger, kind_of
 from dataflows_sdk.flow.model import FlowSpec, NodeSpec
@@ -25,7 +25,9 @@ def svg(spec: FlowSpec, problems: Iterable[Problem] = ()) -> str:
         found.setdefault(problem.node, []).append(problem)
     nodes = {node.id: node for node in reversed(spec.nodes)}
     ids = list(dict.fromkeys(node.id for node in spec.nodes))
-    graph = Graph([_box(nodes[each], found.get(each, [])) for each in ids], edges_of(spec))
+    edges = edges_of(spec)
+    places = arrange(ids, ((edge.source, edge.target) for edge in edges))
+    graph = Graph([_box(nodes[each], found.get(each, [])) for each in ids], edges, places)
     loose = [problem for node, each in found.items() if node not in nodes for problem in each]
     note = ""
     if loose:

@@ -201,11 +201,6 @@ def read(source: Source, limit: int = EVENTS) -> View:
     return view
 
 
-def seq_after(events: Sequence[Event], n: int) -> int:
-    """The number in the journal of what comes after the first *n* events."""
-    return int(events[n - 1][0]) + 1 if n else 1
-
-
 def position(events: Sequence[Event], seq: int) -> int:
     """How many events there are up to a number in the journal."""
     return sum(1 for event in events if event[0] <= seq)

@@ -14,8 +14,7 @@ _LOOKED_AT = 1_024
 
 def preview(tree: Any, mask: Callable[[str], str], limit: int = SHOWN) -> str:
     """A recorded value as text of at most *limit* bytes; what the codec put around it is left away."""
-    text = tree if isinstance(tree, str) and not limit else _Walk().text(tree)
-    return cut(mask(text), limit)
+    return cut(mask(_Walk().text(tree)), limit)
 
 
 def cut(text: str, limit: int = SHOWN) -> str:

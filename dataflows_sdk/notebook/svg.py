@@ -56,15 +56,13 @@ def dag(view: View, n: int | None = None, *, limit: int = BOXES_STILL) -> str:
         )
         for part in shape.parts
     ]
-    picture = Graph.__new__(Graph)
-    picture.boxes, picture.edges, picture.layout = boxes, shape.edges, places
     text = summary(view, state)
     note = ""
     if state.err:
         note = state.err
     elif state.asks:
         note = "asks: " + str(next(iter(state.asks.values())).get("message", ""))
-    return draw(picture, text, heading=text, note=note[:180])
+    return draw(Graph(boxes, shape.edges, places), text, heading=text, note=note[:180])
 
 
 def _hint(label: str, box: BoxState) -> str:
