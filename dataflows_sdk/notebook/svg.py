@@ -164,6 +164,9 @@ def waterfall(view: View, n: int | None = None) -> str:
                 f'<path d="M{left:g} 4H{right:g}V{height - 4:g}H{left:g}z" fill="#f0f0f2"/>'
                 f'<text x="{left + 2:g}" y="{height - 8:g}" fill="#59636e" font-size="9">⋯ {duration(each.idle)}</text>'
             )
+    parts.append(
+        f'<text x="{_WIDE - 12:g}" y="17" fill="#59636e" font-size="10" text-anchor="end">{duration(state.t)}</text>'
+    )
     for number, box in enumerate(rows):
         y = 24 + number * _ROW
         parts.append(f'<text x="12" y="{y + 12:g}" fill="#1f2328">{shown(labels[box], 26)}</text>')
