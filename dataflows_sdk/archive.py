@@ -18,6 +18,7 @@ from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.timeline import StepView, Timeline
 from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError
+from dataflows_sdk.showing import Shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -178,7 +179,7 @@ class Archive:
         return LenientReader(TYPES, blobs).value(tree)
 
 
-class ArchivedRun:
+class ArchivedRun(Shown):
     """A run in an archive: what can be read of a run, and nothing that would change it.
 
     Attributes:

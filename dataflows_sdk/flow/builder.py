@@ -270,13 +270,16 @@ class Flow(DataVerbs):
         return mermaid(self.spec)
 
     def svg(self) -> str:
-        """A picture: SVG, from left to right."""
+        """A picture: SVG, from left to right, with the problems of `validate` on their nodes."""
         from dataflows_sdk.flow.svg import svg
 
-        return svg(self.spec)
+        return svg(self.spec, self.validate())
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """What a notebook shows: the plan before it runs."""
+        from dataflows_sdk.drawing.bundle import bundle
+
+        return bundle(self.svg(), repr(self))
 
     def text(self) -> str:
         """The flow as text, level by level."""

@@ -1,0 +1,195 @@
+"""What a page asks of the kernel: a short list of commands, each checked against the run and done on our own thread.
+
+Front ends call handlers on whatever thread they like, some only when the cell that runs has ended; so a handler puts a
+command on a queue and does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dataflows_sdk.bulk.failure import failure_of
+from dataflows_sdk.errors import DataflowsError, DefinitionError
+from dataflows_sdk.notebook.details import detail
+from dataflows_sdk.notebook.folding import fold
+from dataflows_sdk.notebook.model import View
+
+if TYPE_CHECKING:
+    from dataflows_sdk.runs import Run
+
+Tell = Callable[[dict[str, Any]], None]
+
+#: commands that wait at most, and characters of a text that somebody wrote
+_QUEUED, _WRITTEN = 100, 100_000
+#: an idle thread ends after so many seconds
+_IDLE = 1.0
+
+
+class Commands:
+    """The commands of one view.
+
+    Args:
+        run: what they are about; None for a run in an archive, which takes none.
+        view: its events as far as they are known.
+        tell: gets the replies: ``{"do": "reply", "id": …, "ok": …, "text": …}``.
+        done: called after a command that changed something.
+    """
+
+    def __init__(self, run: Run | None, view: View, tell: Tell, done: Callable[[], None]) -> None:
+        self._run, self._view, self._tell, self._done = run, view, tell, done
+        self._queue: queue.Queue[dict[str, Any]] = queue.Queue(_QUEUED)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._known = {
+            "decide": self._decide,
+            "send": self._send,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "fork": self._fork,
+            "detail": self._detail,
+            "why": self._why,
+        }
+
+    def put(self, message: Any) -> None:
+        """Take a message of the page; returns at once. What is no command gets an answer that says so."""
+        if not isinstance(message, dict):
+            return
+        if message.get("do") == "ping":
+            self._tell({"do": "pong"})
+            return
+        with self._lock:
+            try:
+                self._queue.put_nowait(message)
+            except queue.Full:
+                self._tell(_reply(message, ok=False, text="too many commands wait already"))
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="dataflows-view-commands", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        with self._lock:
+            if self._thread is not None:
+                self._queue.put({"do": "stop"})
+
+    def _work(self) -> None:
+        while True:
+            try:
+                message = self._queue.get(timeout=_IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if self._queue.empty():
+                        self._thread = None
+                        return
+                continue
+            if message.get("do") == "stop":
+                with self._lock:
+                    self._thread = None
+                return
+            self._tell(self.answer(message))
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Do what a message says, and give the reply."""
+        name = message.get("do")
+        command = self._known.get(name) if isinstance(name, str) else None
+        if command is None:
+            return _reply(message, ok=False, text=f"{name!r} is no command of a view: {', '.join(self._known)}")
+        if self._run is None:
+            return _reply(message, ok=False, text="this run is in an archive: nothing of it can be changed")
+        mask = self._run._context._redactor.redact_text
+        try:
+            reply = _reply(message, ok=True, **command(self._run, message))
+        except DataflowsError as error:
+            return _reply(message, ok=False, text=mask(str(error)))
+        except Exception as error:  # noqa: BLE001 - one command must not end the others
+            return _reply(message, ok=False, text=mask(f"{type(error).__name__}: {error}"))
+        if name not in ("detail", "why"):
+            self._done()
+        return reply
+
+    # --- each of them --------------------------------------------------------------------------------------
+
+    def _decide(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        identifier = _text(message, "approval")
+        decision = _text(message, "decision")
+        pending = {each.id: each for each in run._context.approvals.pending(run)}
+        if identifier not in pending and identifier not in fold(self._view.events).asks:
+            raise DefinitionError(f"this run asks for no approval {identifier!r}")
+        comment, responder = message.get("comment"), message.get("responder")
+        run._context.approvals.respond(
+            identifier,
+            decision,
+            responder=str(responder) if responder else None,
+            comment=str(comment)[:_WRITTEN] if comment else None,
+        )
+        return {"text": f"{decision}: {pending[identifier].node_id if identifier in pending else identifier}"}
+
+    def _send(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        name = _text(message, "name")
+        waits = {step["event"] for step in fold(self._view.events).steps.values() if step["status"] == "waiting"}
+        if name not in waits:
+            raise DefinitionError(f"the run does not wait for the event {name!r} now")
+        run.send_event(name, _json(message.get("payload"), f"the payload of {name!r}"))
+        return {"text": f"sent {name}"}
+
+    def _cancel(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        reason = message.get("reason")
+        run.cancel(str(reason)[:_WRITTEN] if reason else "from its view in a notebook")
+        return {"text": "asked for the run's end"}
+
+    def _retry(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        status = run.refresh().status
+        if status == "quarantined":
+            run.resume()
+            return {"text": "it goes on"}
+        if status != "failed":
+            raise DefinitionError(f"the run is {status}; what failed or is quarantined can be tried again")
+        return _forked(run._context._fork(run, failure_of(run), {}, None))
+
+    def _fork(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        at, values = message.get("at"), message.get("set") or {}
+        if isinstance(at, bool) or not isinstance(at, int | str) or not isinstance(values, dict):
+            raise DefinitionError(f"a fork is at an event's number or a step, with values by step, not {at!r}")
+        changed = {str(key): _json(text, f"the value of {key!r}") for key, text in values.items()}
+        return _forked(run.fork(at=at, set=changed))
+
+    def _detail(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        at = message.get("at")
+        return detail(run, _text(message, "key"), at if isinstance(at, int) else None)
+
+    def _why(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        return {"text": run._context._redactor.redact_text(str(run.explain()))}
+
+
+def _forked(fork: Run) -> dict[str, Any]:
+    return {"text": f'run2 = ctx.get("{fork.id}")', "run": fork.id}
+
+
+def _reply(message: dict[str, Any], *, ok: bool, **more: Any) -> dict[str, Any]:
+    return {"do": "reply", "id": message.get("id"), "page": message.get("page"), "ok": ok, **more}
+
+
+def _text(message: dict[str, Any], name: str) -> str:
+    found = message.get(name)
+    if not isinstance(found, str) or not 0 < len(found) <= _WRITTEN:
+        raise DefinitionError(f"{name} is a text, not {found!r}")
+    return found
+
+
+def _json(text: Any, what: str) -> Any:
+    """A value that somebody wrote as JSON; nothing written is None."""
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return None
+    if not isinstance(text, str) or len(text) > _WRITTEN:
+        raise DefinitionError(f"{what} is a text of JSON of at most {_WRITTEN:,} characters")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DefinitionError(f"{what} is no JSON: {error}. Texts stand in double quotes") from None

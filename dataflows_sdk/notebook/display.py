@@ -1,0 +1,107 @@
+"""How a run shows itself: one bundle for every front end, and a live view where there is a kernel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dataflows_sdk.drawing.bundle import bundle
+from dataflows_sdk.errors import DataflowsError, DefinitionError, MissingExtraError
+from dataflows_sdk.notebook import html, svg, text
+from dataflows_sdk.notebook.kernel import in_a_kernel
+from dataflows_sdk.notebook.model import View, over, position, read
+from dataflows_sdk.notebook.sources import is_over, source_of
+
+if TYPE_CHECKING:
+    from dataflows_sdk.archive import ArchivedRun
+    from dataflows_sdk.notebook.widgets.run import RunView
+    from dataflows_sdk.runs import Run
+
+    AnyRun: TypeAlias = Run | ArchivedRun
+
+
+def view_of(run: AnyRun) -> View:
+    """The model of a run, read now."""
+    return read(source_of(run))
+
+
+def point(view: View, at: str | int | None) -> int | None:
+    """How many events there were at an event's number in the journal, or before a step began.
+
+    Raises:
+        DefinitionError: there is no such event or step.
+    """
+    if at is None:
+        return None
+    if isinstance(at, bool) or not isinstance(at, str | int):
+        raise DefinitionError(f"at= is an event's number or a step's key, not {at!r}")
+    if isinstance(at, int):
+        last = view.events[-1][0]
+        if not 0 <= at <= last:
+            raise DefinitionError(f"the run has events 1 to {last}, there is no {at}")
+        return position(view.events, at)
+    for number, (_, _, _, key, data) in enumerate(view.events):
+        if key == at or (key and data.get("name") == at):
+            return number
+    raise DefinitionError(f"the run has no step {at!r}; it has {', '.join(list(view.at().steps)[:20]) or 'none'}")
+
+
+def as_svg(run: AnyRun, at: str | int | None) -> str:
+    """See `Shown.svg`."""
+    view = view_of(run)
+    return svg.dag(view, point(view, at))
+
+
+def as_text(run: AnyRun, at: str | int | None) -> str:
+    """See `Shown.text`."""
+    view = view_of(run)
+    return text.tree(view, point(view, at))
+
+
+def save(run: AnyRun, path: str | os.PathLike[str]) -> Path:
+    """See `Shown.save_html`."""
+    return html.save(view_of(run), path)
+
+
+def of_run(run: AnyRun) -> dict[str, Any]:
+    """The bundle: of a run that is over a page without a kernel, else the picture."""
+    try:
+        view = view_of(run)
+    except DataflowsError:
+        return {"text/plain": repr(run)}
+    line = f"{run!r}\n{svg.summary(view)}"
+    page = html.fragment(view) if over(view) else html.picture(view)
+    return bundle(svg.dag(view), line, page)
+
+
+def widget(run: AnyRun, at: str | int | None, keep: bool | None) -> RunView:
+    """See `Shown.view`."""
+    try:
+        from dataflows_sdk.notebook.widgets.run import RunView
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("anywidget", "ipywidgets", "traitlets"):
+            raise
+        raise MissingExtraError(
+            'run.view() needs anywidget: pip install "dataflows-sdk[notebook]". Without it a run is shown as a picture '
+            "(run.svg()), as text (run.text()) and as a page (run.save_html(path))"
+        ) from None
+    view = view_of(run)
+    return RunView(run, view, point(view, at), keep=keep)
+
+
+def show(run: AnyRun) -> None:
+    """What a notebook does with a run at the end of a cell.
+
+    Raises:
+        NotImplementedError: there is no kernel, no anywidget, or nothing live to be seen: IPython takes the bundle.
+    """
+    if not in_a_kernel():
+        raise NotImplementedError
+    try:
+        if is_over(source_of(run).head()["status"]):
+            raise NotImplementedError
+        found = widget(run, None, None)
+    except DataflowsError:
+        raise NotImplementedError from None
+    found.show()

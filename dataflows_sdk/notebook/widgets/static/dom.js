@@ -1,0 +1,50 @@
+// Elements. Texts are put in as texts, never as HTML: whatever a name holds, it is shown and not obeyed.
+
+/** @param {Element} el @param {Record<string, any>} attributes @param {(Node|string|null|undefined|false)[]} inside */
+function dress(el, attributes, inside) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value == null || value === false) continue;
+    if (name.startsWith("on")) el.addEventListener(name.slice(2), value);
+    else el.setAttribute(name, value === true ? "" : String(value));
+  }
+  for (const each of inside) if (each != null && each !== false) el.append(each);
+  return el;
+}
+
+/** An element of HTML. @param {string} tag @param {Record<string, any>} [attributes] @param {...(Node|string|null|undefined|false)} inside @returns {any} */
+const h = (tag, attributes = {}, ...inside) => dress(document.createElement(tag), attributes, inside);
+
+/** An element of SVG. @param {string} tag @param {Record<string, any>} [attributes] @param {...(Node|string|null|undefined|false)} inside @returns {any} */
+const s = (tag, attributes = {}, ...inside) => dress(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, inside);
+
+/** A drawn sign, ten wide. @param {string} d @param {string} [kind] */
+const icon = (d, kind = "") => s("svg", { viewBox: "0 0 10 10", class: `df-icon ${kind}`, "aria-hidden": "true" }, s("path", { d }));
+
+/** A button. @param {string|Node} face @param {string} label @param {() => void} press @param {Record<string, any>} [more] */
+const button = (face, label, press, more = {}) => h("button", { type: "button", "aria-label": label, title: label, onclick: press, ...more }, face);
+
+/** A text cut to a number of signs. @param {string} text @param {number} most */
+const short = (text, most) => text.length > most ? text.slice(0, most - 1) + "…" : text;
+
+/** A value as a tree that can be opened, bounded. @param {any} value @param {number} [depth] @returns {Node} */
+function tree(value, depth = 0) {
+  if (value === null || typeof value !== "object") return h("span", { class: `df-${typeof value}` }, short(JSON.stringify(value) ?? "null", 2000));
+  const items = Array.isArray(value) ? value.map((each, i) => [i, each]) : Object.entries(value), most = 100;
+  const brief = Array.isArray(value) ? `[${items.length}]` : `{${short(Object.keys(value).join(", "), 60)}}`;
+  const box = h("details", { class: "df-tree", open: depth < 1 }, h("summary", {}, brief));
+  const fill = () => {
+    if (box.childElementCount > 1) return;
+    for (const [key, each] of items.slice(0, most)) box.append(h("div", {}, h("span", { class: "df-key" }, `${short(String(key), 80)}: `), tree(each, depth + 1)));
+    if (items.length > most) box.append(h("div", { class: "df-dim" }, `… ${items.length - most} more`));
+  };
+  if (depth < 1) fill(); else box.addEventListener("toggle", fill, { once: true });
+  return box;
+}
+
+/** Columns and rows as a table. @param {{columns: string[], rows: string[][], of: number}} frame */
+function table(frame) {
+  return h("div", { class: "df-scroll", tabindex: "0", role: "region", "aria-label": "rows" }, h("table", {},
+    h("thead", {}, h("tr", {}, ...frame.columns.map(name => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, ...frame.rows.map(row => h("tr", {}, ...row.map(cell => h("td", {}, cell)))))),
+  frame.of > frame.rows.length ? h("div", { class: "df-dim" }, `${frame.rows.length} of ${frame.of} rows`) : null);
+}

@@ -1,0 +1,167 @@
+"""What a page may ask for: a short list, checked against the run, done on a thread of ours, and always answered."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from typing import Any
+
+import pytest
+
+import dataflows_sdk as df
+from dataflows_sdk.core.redact import REDACTOR
+from dataflows_sdk.errors import DefinitionError
+from dataflows_sdk.notebook.commands import Commands
+from dataflows_sdk.notebook.details import detail
+from dataflows_sdk.notebook.display import view_of
+from dataflows_sdk.runs import Run
+
+from ..conftest import wait_until
+from .shows import asking, colourful, declare, failing
+
+#: another than that of test_view: what was declared there is still known to be one
+TOKEN = "pear-tree-token-40418"
+
+
+class Page:
+    """The commands of a run's view, and the replies."""
+
+    def __init__(self, run: Run | None, view: Any = None) -> None:
+        self.run = run
+        self.replies: list[dict[str, Any]] = []
+        self.threads: set[str] = set()
+        self.changed = 0
+        self.commands = Commands(run, view if view is not None else view_of(run), self._told, self._changed)  # type: ignore[arg-type]
+
+    def _told(self, message: dict[str, Any]) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.replies.append(message)
+
+    def _changed(self) -> None:
+        self.changed += 1
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        before = len(self.replies)
+        self.commands.put({"id": 7, "page": "p", **message})
+        wait_until(lambda: len(self.replies) > before, "an answer")
+        reply = self.replies[-1]
+        assert (reply["id"], reply["page"]) == (7, "p")
+        return reply
+
+
+@pytest.fixture
+def waiting(ctx: df.Context) -> Run:
+    run = ctx.start(colourful(), {"n": 1})
+    wait_until(lambda: "go" in view_of(run).at().steps, "it waits for the event")
+    return run
+
+
+def test_an_approval_is_answered_once(ctx: df.Context) -> None:
+    run = ctx.start(asking(), {})
+    wait_until(lambda: ctx.approvals.pending(run), "it asks")
+    identifier = ctx.approvals.pending(run)[0].id
+    page, other = Page(run), Page(run)
+    assert not page.ask(do="decide", approval="not-one", decision="approved")["ok"]
+    assert not page.ask(do="decide", approval=identifier, decision="perhaps")["ok"]
+    assert page.ask(do="decide", approval=identifier, decision="approved", comment="fine")["ok"]
+    assert page.changed == 1
+    run.wait("20s")
+    late = other.ask(do="decide", approval=identifier, decision="rejected")
+    assert not late["ok"]
+    assert "answered already" in late["text"]
+    assert view_of(run).boxes(view_of(run).at())["tell"].status == "completed"
+    assert page.threads == {"dataflows-view-commands"}
+
+
+def test_an_event_is_sent_as_json(ctx: df.Context, waiting: Run) -> None:
+    page = Page(waiting)
+    assert "'go'" in page.ask(do="why")["text"]
+    assert page.changed == 0
+    bad = page.ask(do="send", name="go", payload="{'a': 1}")
+    assert not bad["ok"]
+    assert "no JSON" in bad["text"]
+    assert not page.ask(do="send", name="other", payload="1")["ok"]
+    assert not page.ask(do="send", name=None)["ok"]
+    assert page.ask(do="send", name="go", payload='{"a": 1}')["ok"]
+    assert waiting.result("20s") == {"a": 1}
+
+
+def test_a_run_is_cancelled_and_forked(ctx: df.Context, waiting: Run) -> None:
+    page = Page(waiting)
+    assert page.ask(do="cancel")["ok"]
+    assert waiting.wait("20s").status == "cancelled"
+    again = page.ask(do="cancel")
+    assert not again["ok"]
+    assert "already over" in again["text"]
+    at = next(event.seq for event in waiting.events() if event.key == "few")
+    forked = page.ask(do="fork", at=at, set={"load": "[7]"})
+    assert forked["ok"], forked
+    fork = ctx.get(forked["run"])
+    assert forked["text"] == f'run2 = ctx.get("{fork.id}")'
+    fork.send_event("go", 1)
+    assert fork.result("20s") == 1
+    assert view_of(fork).at().steps["load"]["out"] == "[7]"
+    for bad in ({"at": 10_000}, {"at": None}, {"at": True}, {"at": at, "set": ["x"]}, {"at": at, "set": {"load": "["}}):
+        assert not page.ask(do="fork", **bad)["ok"]
+    assert waiting.status == "cancelled"
+
+
+def test_what_failed_is_tried_again_as_a_new_run(ctx: df.Context, waiting: Run) -> None:
+    run = ctx.start(failing(), None).wait("20s")
+    reply = Page(run).ask(do="retry")
+    assert reply["ok"], reply
+    fork = ctx.get(reply["run"])
+    assert fork.forked_from == run
+    assert fork.wait("20s").status == "failed"
+    refused = Page(waiting).ask(do="retry")
+    assert not refused["ok"]
+    assert "can be tried again" in refused["text"]
+
+
+def test_what_is_no_command_is_answered_too(ctx: df.Context) -> None:
+    run = ctx.start(failing(), None).wait("20s")
+    page = Page(run)
+    for name in ("nonsense", "__class__", None, 3, ["cancel"]):
+        reply = page.ask(do=name)
+        assert not reply["ok"]
+        assert "no command" in reply["text"]
+    page.commands.put("text")
+    page.commands.put(None)
+    page.commands.put({"do": "ping"})
+    assert page.replies[-1] == {"do": "pong"}
+    archived = Page(None, view_of(run)).ask(do="cancel")
+    assert "archive" in archived["text"]
+    gone = Page(run)
+    ctx.purge(dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
+    assert "no run" in gone.ask(do="retry")["text"]
+
+
+def test_whole_values_are_bounded_and_masked(ctx: df.Context) -> None:
+    pandas = pytest.importorskip("pandas")
+
+    async def values(event: Any, step: Any) -> None:
+        await step.run("plain", lambda: {"a": [1, {"b": TOKEN}]})
+        await step.run("frame", lambda: pandas.DataFrame({"n": range(500), "t": [TOKEN] * 500}))
+        await step.run("day", lambda: dt.date(2024, 5, 1))
+        await step.run("huge", lambda: "x" * 10_000_000)
+        await step.run("long", lambda: "é" * 100_000)
+        await step.run("bad", _raise, retry=df.Retry(0))
+
+    run = ctx.start(declare(values), {"key": 1}).wait("20s")
+    REDACTOR.add(TOKEN)
+    assert detail(run, "plain", None)["output"]["json"]["a"][0] == 1
+    table = detail(run, "frame", None)["output"]["table"]
+    assert (table["columns"], len(table["rows"]), table["of"]) == (["n", "t"], 200, 500)
+    assert "2024" in detail(run, "day", None)["output"]["text"]
+    assert detail(run, "huge", None)["output"]["text"] == "10,000,002 bytes: run.timeline()['huge'] has it"
+    assert 60_000 < len(detail(run, "long", None)["output"]["text"].encode()) <= 64_000
+    found = detail(run, "bad", None)
+    assert "Traceback" in found["error"]["text"]
+    assert "async def values" in found["source"]["text"]
+    assert TOKEN not in str([detail(run, key, None) for key in ("plain", "frame", "bad")])
+    with pytest.raises(DefinitionError, match="no step"):
+        detail(run, "plain", 1)
+
+
+def _raise() -> None:
+    raise ValueError(f"with {TOKEN}")
