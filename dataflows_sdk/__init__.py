@@ -30,7 +30,7 @@ A map of the package, from the bottom up; imports only ever point downwards:
     flows, firing flows that are saved with their versions, and their triggers at work (with approvals, lookout)
     publishing    workflows of a notebook for workers, as signed text
     runs, context what users hold in their hands (with arguments, past, signals)
-    cli, testing  the command line; the kit for tests
+    cli, notebook, testing  the command line; views and magics; the kit for tests
 
 Importing the package loads none of the drivers; names are fetched when they are first used.
 """
@@ -260,6 +260,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("dataflows-sdk")
+    if name == "load_ipython_extension":  # %load_ext dataflows_sdk
+        return import_module("dataflows_sdk.notebook.magics").load_ipython_extension
     where = _WHERE.get(name)
     if where is None:
         raise AttributeError(f"module 'dataflows_sdk' has no attribute {name!r}")

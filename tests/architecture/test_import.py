@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = {
-    "cryptography", "duckdb", "fastapi", "httpx", "ipywidgets", "keyring", "kubernetes", "networkx", "numpy", "openai",
+    "IPython", "cryptography", "duckdb", "fastapi", "httpx", "ipywidgets", "keyring", "kubernetes", "networkx", "numpy", "openai",
     "opentelemetry", "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "sqlglot", "uvicorn",
 }  # fmt: skip
 
