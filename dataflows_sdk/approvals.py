@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import deterministic_id, new_id, parse_id
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.engine.units import Event, Message
 from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunFinishedError, RunNotFoundError
 
@@ -30,7 +31,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(ShownAsTable):
     """One question of a run.
 
     Attributes:
@@ -85,7 +86,7 @@ async def ask_people(step: Step, name: str, message: str, approvers: Iterable[st
     return answer
 
 
-class Approvals:
+class Approvals(ShownAsTable):
     """The approvals of a database: ``ctx.approvals``."""
 
     def __init__(self, context: Context) -> None:
@@ -97,12 +98,12 @@ class Approvals:
         rows = self._context._read("approvals", "pending", (wanted,))
         now = self._context._engine.clock.now()
         found = [_approval(row) for row in rows]
-        return [
+        return Listing(
             each
             for each in found
             if (approver is None or not each.approvers or approver in each.approvers)
             and (each.expires_at is None or each.expires_at > now)
-        ]
+        )
 
     def respond(
         self,
@@ -182,6 +183,9 @@ class Approvals:
             if question.expires_at is not None and at > question.expires_at:
                 raise ApprovalClosedError(f"approval {question.id} expired while it was answered", "expired")
             return
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.pending(), "approvals that wait")
 
 
 def _decision(given: Any) -> str:

@@ -14,6 +14,7 @@ from dataflows_sdk.arguments import check_statuses, moment_or_ago
 from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.core.codec_view import LenientReader
 from dataflows_sdk.core.durations import Duration, Instant, parse_duration
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.timeline import StepView, Timeline
@@ -58,7 +59,7 @@ def archive_form(path: str, form: str | None) -> str:
     )
 
 
-class Archive:
+class Archive(ShownAsTable):
     """Runs and tables as they were when they were written. Closed by `close`, or at the end of a ``with``.
 
     Attributes:
@@ -101,7 +102,7 @@ class Archive:
         if limit < 1:
             raise DefinitionError(f"limit is 1 at least, not {limit}")
         rows = self._run("some_runs", workflow, check_statuses(status), limit)
-        return [ArchivedRun(self, row) for row in rows]
+        return Listing([ArchivedRun(self, row) for row in rows])
 
     def run(self, run_id: str | UUID) -> ArchivedRun:
         """The run of an id, or of the beginning of one (4 digits at least).
@@ -178,6 +179,13 @@ class Archive:
         blobs = {sha: bytes(data) for sha, data in self._run("blobs", refs)} if refs else {}
         return LenientReader(TYPES, blobs).value(tree)
 
+    def _sheet(self) -> Sheet:
+        tables = ", ".join(self.tables()) or "none"
+        head = [("path", str(self.path)), ("written", self.info.created_at), ("tables", tables)]
+        runs = [(run.id, run.workflow, run.status, run.created_at) for run in self.runs()]
+        newest = Sheet("newest runs", runs, ("run", "workflow", "status", "created"), total=len(runs))
+        return Sheet("archive", head, parts=[newest])
+
 
 class ArchivedRun(Shown):
     """A run in an archive: what can be read of a run, and nothing that would change it.
@@ -221,7 +229,7 @@ class ArchivedRun(Shown):
     def events(self) -> list[JournalEvent]:
         """The whole journal of the run, in order."""
         rows = self._archive._run("events", self.id)
-        return [parse(seq, kind, key, data, at) for seq, kind, key, data, at in rows]
+        return Listing([parse(seq, kind, key, data, at) for seq, kind, key, data, at in rows])
 
     def timeline(self) -> Timeline:
         """The steps in the order in which they began, each with its times, input, output or error."""

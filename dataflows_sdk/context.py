@@ -23,6 +23,7 @@ from dataflows_sdk.core.durations import Duration, Instant, parse_duration, pars
 from dataflows_sdk.core.ids import parse_id
 from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.core.retention import Retention
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.desks import Desks, offering, weakly
 from dataflows_sdk.engine import claims
 from dataflows_sdk.engine.catalog import CATALOG, Catalog
@@ -36,6 +37,7 @@ from dataflows_sdk.errors import DefinitionError, QueryError, RunNotFoundError
 from dataflows_sdk.executors.registry import Executors
 from dataflows_sdk.jobs.work import JOB
 from dataflows_sdk.lookout import Lookout
+from dataflows_sdk.overview import overview
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
 from dataflows_sdk.starts import Starts
@@ -154,7 +156,7 @@ def connect(
         raise
 
 
-class Context(Starts, Works, Desks, Signals):
+class Context(Starts, Works, Desks, Signals, ShownAsTable):
     """Runs, events and their past on one database. Made by `connect`; usable from any thread.
 
     ``with df.connect() as ctx:`` closes it at the end; otherwise the process's end does. Runs that are under way are
@@ -546,6 +548,10 @@ class Context(Starts, Works, Desks, Signals):
     def __repr__(self) -> str:
         where = str(self._server.data_dir.parent) if self._server is not None else repr(self._database)
         return f"<dataflows context on {where}{' (closed)' if self._closed else ''}>"
+
+    def _sheet(self) -> Sheet:
+        where = str(self._server.data_dir.parent) if self._server is not None else repr(self._database)
+        return overview(self, where)
 
 
 def _moment(as_of: Instant | Duration | Run | None, now: datetime) -> datetime | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import new_uuid, parse_id
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.errors import (
     DefinitionError,
     FlowNotActiveError,
@@ -41,10 +42,12 @@ MOVES: Mapping[str, tuple[str, ...]] = {
     "archived": ("draft",),
 }
 _MOST = 200
+#: what a notebook shows of a flow
+_SHOWN = ("name", "status", "version", "trigger_type", "description", "updated_at", "id")
 
 
 @dataclass(frozen=True, slots=True)
-class FlowVersion:
+class FlowVersion(ShownAsTable):
     """One content that a flow has had.
 
     Attributes:
@@ -72,7 +75,7 @@ class FlowVersion:
         return Flow.from_json(dict(self.document), bindings=bindings)
 
 
-class SavedFlow:
+class SavedFlow(ShownAsTable):
     """A flow in the database. Its attributes are as they were when it was read; `refresh` reads again."""
 
     def __init__(self, context: Context, row: tuple[Any, ...]) -> None:
@@ -117,7 +120,7 @@ class SavedFlow:
         if limit < 1 or limit > _MOST or page < 1:
             raise DefinitionError(f"page is 1 or more and limit 1 to {_MOST}, not {page!r} and {limit!r}")
         rows = self._context._read("flows", "versions", (self.id, limit, (page - 1) * limit))
-        return [_version(row) for row in rows]
+        return Listing([_version(row) for row in rows])
 
     def get_version(self, version: int) -> FlowVersion:
         """One version.
@@ -222,8 +225,11 @@ class SavedFlow:
             raise FlowNotActiveError(f"flow {self.name!r} is {self.status}; activate() it first")
         return self._context.start(self._context.flows.register(self), payload, **options)
 
+    def _sheet(self) -> Sheet:
+        return Sheet(f"flow {self.name}", [(name, getattr(self, name)) for name in _SHOWN])
 
-class Flows:
+
+class Flows(ShownAsTable):
     """The flows of a database: ``ctx.flows``."""
 
     def __init__(self, context: Context) -> None:
@@ -291,7 +297,7 @@ class Flows:
         if status is not None and status not in MOVES:
             raise FlowStatusError(f"there is no status {status!r}; there are {', '.join(MOVES)}")
         rows = self._context._read("flows", "list", (status, limit, offset))
-        return [SavedFlow(self._context, row) for row in rows]
+        return Listing([SavedFlow(self._context, row) for row in rows])
 
     def register(self, saved: SavedFlow) -> str:
         """Make the newest content known to this process, so that it takes on its runs; the flow's name."""
@@ -375,6 +381,9 @@ class Flows:
             raise FlowNotFoundError(f"flow {saved.name!r} was deleted already")
         saved.status = "archived"
         self._context.triggers.forget(saved)
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.list(), "flows", columns=_SHOWN)
 
 
 def _version(row: Sequence[Any]) -> FlowVersion:

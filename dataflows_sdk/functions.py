@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.errors import NonRetryableError
 from dataflows_sdk.nodes.functions import FunctionRegistry, FunctionVersion, SourceEngine, calling
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.runs import Run
 
 
-class Functions:
+class Functions(ShownAsTable):
     """The functions of a database."""
 
     def __init__(self, context: Context) -> None:
@@ -48,7 +49,7 @@ class Functions:
 
     def list(self) -> list[FunctionVersion]:
         """The current version of every function."""
-        return [FunctionVersion(*row) for row in self._context._read("functions", "current", (None,))]
+        return Listing([FunctionVersion(*row) for row in self._context._read("functions", "current", (None,))])
 
     def versions(self, slug: str) -> tuple[FunctionVersion, ...]:
         """All versions of one function, the current one last.
@@ -73,3 +74,6 @@ class Functions:
         """The current version of a function, for nodes that call it."""
         rows = await asyncio.to_thread(self._context._read, "functions", "current", (slug,))
         return FunctionVersion(*rows[0]) if rows else None
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.list(), "functions")

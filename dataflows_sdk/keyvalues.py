@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.errors import DefinitionError, NotSerializableError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _LARGEST = 1024 * 1024
 _LONGEST_KEY = 500
 
 
-class KeyValues:
+class KeyValues(ShownAsTable):
     """The values of a database. The last one who sets a key wins; there is no history.
 
     What a step sets is not undone with it, and what it gets is not recorded but as its result.
@@ -84,6 +85,10 @@ class KeyValues:
 
     def _read(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self._whole()._read("kv", statement, parameters)
+
+    def _sheet(self) -> Sheet:
+        keys = self.keys()  # without the values: they may be large, and nobody's business
+        return Sheet(f"{len(keys):,} keys", [(key,) for key in keys], ("key",), total=len(keys))
 
 
 def _key(key: object) -> str:

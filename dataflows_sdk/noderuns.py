@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import deterministic_id
+from dataflows_sdk.core.shown import Listing, ShownAsTable
 from dataflows_sdk.engine.state import JournalEvent
 from dataflows_sdk.engine.timeline import StepView
 from dataflows_sdk.flow.kinds import is_trigger
@@ -17,7 +18,7 @@ from dataflows_sdk.flow.model import FlowSpec
 
 
 @dataclass(frozen=True, slots=True)
-class StepRun:
+class StepRun(ShownAsTable):
     """One node of one run; in a loop one for every iteration.
 
     Attributes:
@@ -79,10 +80,12 @@ def step_runs(
             found[event.key] = _made(run, event.key, node, types.get(node, "step"), "skipped")
     begun = {each.node_id for each in found.values()}
     waiting = [] if spec is None else [node for node in take_apart(spec).specs[None].nodes if node.id not in begun]
-    return [
-        *found.values(),
-        *(_made(run, node.id, node.id, node.type, "pending") for node in waiting if not is_trigger(node.type)),
-    ]
+    return Listing(
+        [
+            *found.values(),
+            *(_made(run, node.id, node.id, node.type, "pending") for node in waiting if not is_trigger(node.type)),
+        ]
+    )
 
 
 def _made(run: UUID, key: str, node: str, kind: str, status: str, **told: Any) -> StepRun:

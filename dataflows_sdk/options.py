@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.engine.placement import Placement, check_priority, check_queue, check_text
 from dataflows_sdk.errors import DefinitionError
 
@@ -45,7 +46,7 @@ class StartOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Debounce:
+class Debounce(ShownAsTable):
     """Wait for quiet: the run begins when no start came for *wait*, at the latest *longest* after the first."""
 
     wait: Duration
@@ -53,7 +54,7 @@ class Debounce:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(ShownAsTable):
     """Gather: the run begins with *size* payloads, or *wait* after the first."""
 
     size: int

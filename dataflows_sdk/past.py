@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.durations import format_duration
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold
 from dataflows_sdk.errors import DefinitionError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _GROUPS = frozenset({"map", "parallel", "gather"})
 
 
-class Moment:
+class Moment(ShownAsTable):
     """A run as it was at one point.
 
     Attributes:
@@ -87,6 +88,12 @@ class Moment:
         done = sum(record.state == "completed" for record in self.state.steps.values())
         return f"<run {self._run.id} at {self._point!r} ({self.time:%Y-%m-%d %H:%M:%S.%f}): {done} steps done>"
 
+    def _sheet(self) -> Sheet:
+        head = [("run", self._run.id), ("event", self.seq), ("time", self.time), ("status", self.state.status)]
+        if self.waiting:
+            head.append(("waits at", ", ".join(self.waiting)))
+        return Sheet(f"at {self._point!r}", head, parts=[self.timeline._sheet()])
+
 
 def _find(events: Sequence[JournalEvent], point: str | int) -> tuple[int, str | None]:
     if isinstance(point, bool) or not isinstance(point, str | int):
@@ -109,7 +116,7 @@ def _find(events: Sequence[JournalEvent], point: str | int) -> tuple[int, str | 
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(ShownAsTable):
     """Why a run stands where it stands.
 
     Attributes:
@@ -131,6 +138,10 @@ class Explanation:
         return "\n".join(lines)
 
     __str__ = __repr__
+
+    def _sheet(self) -> Sheet:
+        rows = [("", detail) for detail in self.details] + [("→", action) for action in self.actions]
+        return Sheet(f"{self.status}: {self.summary}", rows)
 
 
 def explain(run: Run) -> Explanation:
@@ -237,7 +248,7 @@ def _in(moment: datetime) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class StepDifference:
+class StepDifference(ShownAsTable):
     """A step that differs: the two outcomes, None where a run does not have the step."""
 
     key: str
@@ -246,7 +257,7 @@ class StepDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(ShownAsTable):
     """What differs between two runs. Falsy when nothing does."""
 
     left: str
@@ -269,6 +280,12 @@ class Difference:
             if step.right is not None:
                 lines.append(f"+ {step.key}: {step.right}")
         return "\n".join(lines)
+
+    def _sheet(self) -> Sheet:
+        rows = [(name, left, right) for name, (left, right) in self.head.items()]
+        rows += [(step.key, step.left, step.right) for step in self.steps]
+        title = "the runs differ" if rows else "the runs do not differ"
+        return Sheet(title, rows, ("", self.left, self.right), total=len(rows))
 
 
 def run_difference(left: Run, right: Run) -> Difference:

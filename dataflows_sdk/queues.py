@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.engine.placement import DEFAULT_QUEUE, check_queue
 from dataflows_sdk.errors import DefinitionError
 
@@ -20,7 +21,7 @@ _LARGEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(ShownAsTable):
     """A queue as it stands.
 
     Attributes:
@@ -49,7 +50,7 @@ class Queue:
     oldest: datetime | None
 
 
-class Queues:
+class Queues(ShownAsTable):
     """The queues of a database. A queue needs no making: a start that names it is enough; here it gets limits.
 
     Slots are not counted anywhere: those taken are the runs that are running, so that none can leak. A run that sleeps
@@ -130,7 +131,7 @@ class Queues:
 
     def list(self) -> builtins.list[Queue]:
         """Queues that have limits or runs, and all together first if that has limits."""
-        return [_queue(row) for row in self._context._read("queues", "all")]
+        return Listing([_queue(row) for row in self._context._read("queues", "all")])
 
     def _write(self, statement: str, *parameters: Any) -> builtins.list[tuple[Any, ...]]:
         rows = self._context._read("queues", statement, parameters)
@@ -141,6 +142,9 @@ class Queues:
     def _check(name: object) -> None:
         if name != ALL:
             check_queue(name)
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.list(), "queues")
 
 
 def _queue(row: tuple[Any, ...]) -> Queue:

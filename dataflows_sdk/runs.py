@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
+from dataflows_sdk.core.shown import MARKS, MOST_ROWS, Listing, Sheet, ShownAsTable
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.replay import Replay, dry_replay
@@ -270,7 +271,7 @@ class Run(Shown):
         rows = self._context._read("look", "events", (self._id, 0, up_to))
         if not rows:
             raise RunNotFoundError(f"there is no run {self.id}; ctx.runs() lists those that exist")
-        return [parse(seq, kind, key, data, at) for seq, kind, key, data, at, _ in rows]
+        return Listing([parse(seq, kind, key, data, at) for seq, kind, key, data, at, _ in rows])
 
     def events(self) -> list[JournalEvent]:
         """The whole journal of the run, in order; each with seq, kind, key, data and at."""
@@ -438,7 +439,7 @@ class Run(Shown):
         return hash(self._id)
 
 
-class Runs(Sequence[Run]):
+class Runs(Sequence[Run], ShownAsTable):
     """A page of runs, newest first; `next` gives the one after it."""
 
     def __init__(self, runs: list[Run], more: Mapping[str, Any] | None) -> None:
@@ -503,6 +504,16 @@ class Runs(Sequence[Run]):
             for row in self.rows()
         ]
         return "\n".join(lines)
+
+    def _sheet(self) -> Sheet:
+        columns = ("run", "workflow", "status", "created", "took")
+        rows = [
+            (row["id"], row["workflow"], f"{MARKS[row['status']]} {row['status']}", row["created_at"],
+             format_duration(row["seconds"]) if row["started_at"] is not None else "")
+            for row in Runs(self._runs[:MOST_ROWS], None).rows()
+        ]  # fmt: skip
+        notes = ["there are older ones: .next"] if self._more is not None else []
+        return Sheet(f"{len(self):,} runs", rows, columns, total=len(self), notes=notes)
 
 
 __all__ = ["Run", "Runs", "StepView"]

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass
 from typing import Any
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.engine.state import JournalEvent
 
 _NAMES = {
@@ -37,7 +38,7 @@ _GAP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class StreamEvent:
+class StreamEvent(ShownAsTable):
     """One event of a run.
 
     Attributes:

@@ -23,6 +23,7 @@ from dataflows_sdk.connections.schemes import (
     usual_schema,
 )
 from dataflows_sdk.core.ids import new_uuid
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.errors import DecryptionError, DefinitionError, ServiceClientNotFoundError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ TABLE = "dataflows.service_clients"
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceClient:
+class ServiceClient(ShownAsTable):
     """An external system. Its secret is not in here.
 
     Attributes:
@@ -72,7 +73,7 @@ class ServiceClient:
         return f"<service client {self.name!r}: {self.auth_type} of {self.provider}{scopes}>"
 
 
-class ServiceClients:
+class ServiceClients(ShownAsTable):
     """``ctx.service_clients``: those that there are."""
 
     def __init__(self, context: Context) -> None:
@@ -80,7 +81,7 @@ class ServiceClients:
 
     def list(self) -> list[ServiceClient]:
         """All of them, by name."""
-        return [ServiceClient.of(row) for row in self._context._read("connections", "clients", (None,))]
+        return Listing([ServiceClient.of(row) for row in self._context._read("connections", "clients", (None,))])
 
     def get(self, name: str) -> ServiceClient:
         """The one of a name.
@@ -234,6 +235,9 @@ class ServiceClients:
 
     def __repr__(self) -> str:
         return f"<service clients: {', '.join(each.name for each in self.list()) or 'none'}>"
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.list(), "service clients")
 
 
 def _columns(made: Mapping[str, Any], sealed: bytes | None) -> tuple[Any, ...]:

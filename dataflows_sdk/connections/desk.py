@@ -18,6 +18,7 @@ from dataflows_sdk.connections.schemes import USER_INFO, check_scopes, check_sec
 from dataflows_sdk.core.durations import Instant, parse_instant
 from dataflows_sdk.core.ids import new_uuid, parse_id
 from dataflows_sdk.core.redact import RedactingFilter, Secret
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.errors import ConnectionNotFoundError, DataflowsError, DefinitionError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _LARGEST_PROFILE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Connection:
+class Connection(ShownAsTable):
     """The access of a user or an account to an external system, as it was when it was read. No secret is in it.
 
     Attributes:
@@ -93,7 +94,7 @@ class Connection:
         return f"<connection {self.id} of {owner} to {self.client!r}: {self.status}{scopes}{ends}>"
 
 
-class Connections:
+class Connections(ShownAsTable):
     """``ctx.connections``."""
 
     def __init__(self, context: Context) -> None:
@@ -298,7 +299,7 @@ class Connections:
             None if before is None else _id(before),
             limit,
         )
-        return [self._made(row) for row in self._context._read("connections", "find", wanted)]
+        return Listing([self._made(row) for row in self._context._read("connections", "find", wanted)])
 
     def delete(self, connection: Connection | UUID | str) -> bool:
         """Delete a connection with its secrets; whether it was there. The provider is not told."""
@@ -433,6 +434,9 @@ class Connections:
 
     def __repr__(self) -> str:
         return f"<connections of {self._context!r}>"
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.list(), "connections")
 
 
 def _secret(access: Access) -> Secret:

@@ -20,6 +20,7 @@ from dataflows_sdk.core.codec_classes import extra_attributes
 from dataflows_sdk.core.codec_refused import Refused, segment
 from dataflows_sdk.core.codec_types import type_name
 from dataflows_sdk.core.payload import Payload
+from dataflows_sdk.core.shown import Listing
 
 __all__ = ["check_same"]
 
@@ -36,6 +37,8 @@ def check_same(first: Any, second: Any) -> None:
     kind = type(first)
     if kind is Payload:
         kind = dict
+    elif kind is Listing:
+        kind = list
     if kind is not type(second):
         raise Refused(f"is of the type {type_name(kind)} and would come back as {type_name(type(second))}")
     compare = _COMPARE.get(kind)

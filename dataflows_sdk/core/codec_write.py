@@ -19,6 +19,7 @@ from dataflows_sdk.core.codec_refused import Refused, segment
 from dataflows_sdk.core.codec_types import TypeRegistry, type_name
 from dataflows_sdk.core.payload import Payload
 from dataflows_sdk.core.redact import Secret
+from dataflows_sdk.core.shown import Listing
 
 __all__ = ["MAX_DEPTH", "Blob", "Writer", "advice", "dump"]
 
@@ -120,7 +121,7 @@ class Writer:
         try:
             if kind is dict or kind is Payload:
                 return self._dict(value, depth)
-            if kind is list:
+            if kind is list or kind is Listing:
                 return self.items(value, depth + 1)
             self.tagged = True
             if kind is tuple:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.core.sizes import Size, format_size, parse_size
 from dataflows_sdk.errors import DefinitionError
 
@@ -14,7 +15,7 @@ __all__ = ["Retention"]
 
 
 @dataclass(frozen=True)
-class Retention:
+class Retention(ShownAsTable):
     """How long finished runs are kept. Give it to ``df.connect(retention=…)``.
 
     Runs that are not over, and quarantined ones, always stay.

@@ -26,6 +26,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from dataflows_sdk.core.durations import MAX_DURATION, Duration, parse_duration, parse_instant
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import (
     DefinitionError,
     InvalidDurationError,
@@ -68,7 +69,7 @@ _DEFAULT_JITTER = 0.5
 
 
 @dataclass(frozen=True)
-class Retry:
+class Retry(ShownAsTable):
     """How often a failed step is tried again.
 
     The delay before retry number ``n`` (counted from 1) is, with ``initial_delay`` = i and ``max_delay`` = m:

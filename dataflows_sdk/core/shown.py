@@ -24,6 +24,12 @@ MOST_ROWS, MOST_COLUMNS = 200, 40
 _CELL, _LOOKED_AT, _ITEMS = 300, 2_000, 20
 _DEEPEST = 4
 
+#: a mark beside each status, for those who do not see colours; in the order in which they are told
+MARKS = {
+    "running": "▶", "waiting": "…", "sleeping": "…", "queued": "·", "succeeded": "✓", "failed": "✗", "cancelled": "-",
+    "quarantined": "!",
+}  # fmt: skip
+
 
 class Sheet(NamedTuple):
     """What an object shows of itself: rows under columns, or, without *columns*, names and values.
@@ -70,8 +76,8 @@ def fields_of(value: Any) -> list[tuple[str, Any]]:
     """Names and values of the public fields that its repr has, too."""
     if dataclasses.is_dataclass(value):
         return [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr and f.name[:1] != "_"]
-    names = getattr(type(value), "model_fields", None) or getattr(value, "__dict__", {})
-    return [(name, getattr(value, name)) for name in names if name[:1] != "_"]
+    # whatever else there is says in its repr what may be seen of it
+    return [("", repr(value))]
 
 
 def sheet_of(values: Sequence[Any], title: str = "", *, columns: Sequence[str] | None = None) -> Sheet:
@@ -83,7 +89,7 @@ def sheet_of(values: Sequence[Any], title: str = "", *, columns: Sequence[str] |
         columns: only these fields, in this order.
     """
     first = values[:MOST_ROWS]
-    found = [dict(each) if isinstance(each, Mapping) else dict(fields_of(each)) for each in first]
+    found = [_named(each) for each in first]
     names = list(columns) if columns is not None else list(dict.fromkeys(name for each in found for name in each))
     if columns is None:
         # a column in which nothing stands says nothing
@@ -93,6 +99,15 @@ def sheet_of(values: Sequence[Any], title: str = "", *, columns: Sequence[str] |
     if not title:
         title = f"{len(values):,} × {what}" if values else "(nothing)"
     return Sheet(title, [[each.get(name) for name in names] for each in found], names, total=len(values))
+
+
+def _named(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {name: each for name, each in value.items() if not str(name).startswith("_")}
+    sheet = value._sheet() if isinstance(value, ShownAsTable) else None
+    if sheet is not None and not dataclasses.is_dataclass(value) and sheet.columns is None:
+        return {str(name): each for name, each in sheet.rows}
+    return dict(fields_of(value))
 
 
 def to_html(sheet: Sheet) -> str:
@@ -112,9 +127,14 @@ def _pairs(rows: list[Sequence[Any]]) -> str:
         return ""
     body = "".join(
         f'<tr><th scope="row" style="text-align:left">{_escaped(str(name))}</th>{cell(value, wide=True)}</tr>'
-        for name, value in rows[:MOST_ROWS]
+        # under a name such as "password" every text is a secret
+        for name, value in ((name, _masked(str(name), value)) for name, value in rows[:MOST_ROWS])
     )
     return f"<table><tbody>{body}</tbody></table>{_more(len(rows) - MOST_ROWS, 'fields')}"
+
+
+def _masked(name: str, value: Any) -> Any:
+    return REDACTOR.redact_value({name: value})[name] if isinstance(value, str) else value
 
 
 def _table(sheet: Sheet) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, overload
 
+from dataflows_sdk.core.shown import ShownAsTable
+
 #: something that does not work; something that a person should do; worth knowing; good
 Severity = Literal["problem", "warning", "note", "ok"]
 SEVERITIES: tuple[Severity, ...] = ("problem", "warning", "note", "ok")
@@ -15,7 +17,7 @@ _COLOURS: Mapping[Severity, str] = {"ok": "#2a7d3f", "note": "#666", "warning": 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(ShownAsTable):
     """One thing that was looked at.
 
     Attributes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, g
 
 from dataflows_sdk.core.ids import new_id
 from dataflows_sdk.core.payload import Payload
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.engine import observer
 from dataflows_sdk.engine.catalog import CATALOG, COLLECTING
 from dataflows_sdk.engine.faces import is_async
@@ -87,7 +88,7 @@ def _readable(payload: Any) -> Any:
     return Payload(payload) if type(payload) is dict else payload
 
 
-class Workflow:
+class Workflow(ShownAsTable):
     """A durable function. Made by `workflow`; calling it calls the plain function."""
 
     kind = "code"
@@ -192,6 +193,11 @@ class Workflow:
         """What is stored beside the source of a version."""
         module, qualname = self.origin
         return {"module": module, "qualname": qualname, "python": platform.python_version()}
+
+    def _sheet(self) -> Sheet:
+        rows: list[tuple[str, Any]] = [("version", self.version), ("description", self.description)]
+        rows += [("starts by", str(trigger)) for trigger in self.triggers]
+        return Sheet(f"workflow {self.name}", [*rows, ("source", self.source)])
 
 
 class Elsewhere(Workflow):

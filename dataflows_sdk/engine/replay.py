@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.clock import SystemClock
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.engine.calling import Calls
 from dataflows_sdk.engine.catalog import Catalog
 from dataflows_sdk.engine.claims import event_of
@@ -26,7 +27,7 @@ from dataflows_sdk.store.database import Database
 
 
 @dataclass(slots=True)
-class Replay:
+class Replay(ShownAsTable):
     """What came of a dry replay.
 
     Attributes:

@@ -39,6 +39,8 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
+
 StepState = Literal["started", "waiting", "retrying", "completed", "failed", "timed_out", "skipped"]
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
@@ -60,7 +62,7 @@ _ENDS = {
 
 
 @dataclass(slots=True)
-class JournalEvent:
+class JournalEvent(ShownAsTable):
     """One event as it stands in the journal."""
 
     seq: int
@@ -72,7 +74,7 @@ class JournalEvent:
     tagged: bool = True
 
 
-class StepRecord:
+class StepRecord(ShownAsTable):
     """What the journal knows of one step: its last event and what came before it."""
 
     __slots__ = ("attempt", "data", "first_seq", "input", "key", "seq", "started_at", "state", "tagged", "until")
@@ -101,9 +103,12 @@ class StepRecord:
     def done(self) -> bool:
         return self.state in ("completed", "failed", "timed_out", "skipped")
 
+    def _sheet(self) -> Sheet:
+        return Sheet("StepRecord", [(name, getattr(self, name, None)) for name in self.__slots__])
+
 
 @dataclass(slots=True)
-class RunState:
+class RunState(ShownAsTable):
     """A run at some point of its journal."""
 
     status: str = "queued"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dataflows_sdk.core.durations import format_duration
+from dataflows_sdk.core.shown import MOST_ROWS, Sheet, ShownAsTable
 from dataflows_sdk.engine.state import JournalEvent
 
 Decode = Callable[[Any], Any]
@@ -33,7 +34,7 @@ def group_of(key: str) -> str | None:
     return scope[:cut] if cut > 0 else None
 
 
-class StepView:
+class StepView(ShownAsTable):
     """One step of a run, as it stands at some point of the journal.
 
     Attributes:
@@ -157,8 +158,13 @@ class StepView:
             data = {**{k: v for k, v in self._data.items() if k in ("child", "workflow")}, **data}
         self._data = data
 
+    def _sheet(self) -> Sheet:
+        names = ("key", "op", "status", "attempt", "started_at", "finished_at", "until", "seconds")
+        rows: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in names]
+        return Sheet(f"step {self.key}", [*rows, ("input", self.input), ("output", self.output), ("error", self.error)])
 
-class Timeline(Sequence[StepView]):
+
+class Timeline(Sequence[StepView], ShownAsTable):
     """The steps of a run in the order in which they began; prints as a table."""
 
     def __init__(self, steps: list[StepView], status: str, created_at: datetime | None) -> None:
@@ -204,6 +210,21 @@ class Timeline(Sequence[StepView]):
                 + ("" if step.status == "completed" else f"  {step.status}")
             )
         return "\n".join(lines)
+
+    def _sheet(self) -> Sheet:
+        return _steps_sheet(
+            self._steps, f"{len(self):,} steps · {self.status}" if self.status else f"{len(self):,} steps"
+        )
+
+
+def _steps_sheet(steps: list[StepView], title: str) -> Sheet:
+    rows = [
+        (f"{_MARKS.get(step.status, '·')} {step.status}", step.key, step.op, step.attempt, step.started_at,
+         "" if step.seconds is None else format_duration(step.seconds),
+         (step.error or {}).get("message") if step.status == "failed" else None)
+        for step in steps[:MOST_ROWS]
+    ]  # fmt: skip
+    return Sheet(title, rows, ("status", "step", "what", "tries", "began", "took", "error"), total=len(steps))
 
 
 _MARKS = {

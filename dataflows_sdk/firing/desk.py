@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import new_uuid, parse_id
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.errors import (
     DefinitionError,
     FlowNotFoundError,
@@ -46,7 +47,7 @@ _TO_COME = {"auth": "logins", "storage": "a store of documents"}
 _RECORD = ("created", "updated", "deleted")
 
 
-class Triggers:
+class Triggers(ShownAsTable):
     """The triggers of a database: of active flows, of workflows in code, and those made by hand."""
 
     def __init__(self, context: Context) -> None:
@@ -89,7 +90,7 @@ class Triggers:
         self, *, flow: UUID | None = None, workflow: str | None = None, trigger: UUID | None = None
     ) -> builtins.list[Trigger]:
         rows = self._context._read("triggers", "list", (flow, workflow, trigger))
-        return [trigger_of(row) for row in rows]
+        return Listing([trigger_of(row) for row in rows])
 
     def preview(
         self, flow: SavedFlow | Workflow | TriggerSpec | str | UUID | Flow, n: int = 5
@@ -276,10 +277,10 @@ class Triggers:
     def deferred(self, limit: int = 1_000) -> builtins.list[Deferred]:
         """Firings that wait for room, the oldest first."""
         rows = self._context._read("triggers", "all_deferred", (limit,))
-        return [
+        return Listing(
             Deferred(trigger, f"workflow:{name}" if slug is None else f"function:{slug}", event, at)
             for trigger, name, slug, event, at in rows
-        ]
+        )
 
     # --- at work -----------------------------------------------------------------------------------------
 
@@ -384,6 +385,9 @@ class Triggers:
                 log.warning("the saved flow %r cannot be read by this version: %s", name, error)
             self._seen = max(self._seen, updated_at)
         return len(rows)
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.list(), "triggers")
 
 
 def names(count: int) -> builtins.list[str]:

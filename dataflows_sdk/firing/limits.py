@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from dataflows_sdk.core.shown import Listing, ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.triggers.limits import Bucket, take_all
 
@@ -20,7 +21,7 @@ ALL = ""
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(ShownAsTable):
     """At most `rate` runs in `per_seconds`, and `burst` at once; see `Bucket`.
 
     Attributes:
@@ -55,7 +56,7 @@ class Limits:
     def list(self) -> list[RateLimit]:
         """The limits, that for all workflows first."""
         rows = self._database.read("limits", "all")
-        return [RateLimit(**_fields(config), workflow=workflow or None) for workflow, config in rows]
+        return Listing([RateLimit(**_fields(config), workflow=workflow or None) for workflow, config in rows])
 
     def concern(self, source: Source) -> bool:
         """Whether there is a limit for the runs of a trigger."""

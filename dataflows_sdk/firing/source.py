@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.arguments import check_event_name
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.triggers.keys import run_key
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(ShownAsTable):
     """One trigger: a node of a saved flow, declared with a workflow's code, or made by hand.
 
     Attributes:
@@ -53,7 +54,7 @@ def trigger_of(row: Sequence[Any]) -> Trigger:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(ShownAsTable):
     """What became of a firing.
 
     Attributes:
@@ -67,7 +68,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(ShownAsTable):
     """A firing that found no room under a limit, and begins its run later."""
 
     trigger: UUID

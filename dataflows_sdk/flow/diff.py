@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.flow.model import EdgeSpec, FlowSpec, NodeSpec
 
 
 @dataclass(frozen=True, slots=True)
-class NodeDiff:
+class NodeDiff(ShownAsTable):
     """One node that differs.
 
     Attributes:
@@ -27,7 +28,7 @@ class NodeDiff:
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeDiff:
+class EdgeDiff(ShownAsTable):
     """One edge that was added or removed; one whose ends changed is both."""
 
     edge_id: str
@@ -38,7 +39,7 @@ class EdgeDiff:
 
 
 @dataclass(frozen=True, slots=True)
-class FlowDiff:
+class FlowDiff(ShownAsTable):
     """The difference of two versions. `moved_nodes` only moved on the canvas; their ids."""
 
     from_version: int

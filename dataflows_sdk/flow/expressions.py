@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import ConditionError
 from dataflows_sdk.flow.arithmetic import FUNCTIONS, add, calculate, truth
 from dataflows_sdk.flow.comparing import before, check_pattern, not_after, same, within
@@ -34,7 +35,7 @@ _DEEPEST = 100
 
 
 @dataclass(slots=True)
-class Facts:
+class Facts(ShownAsTable):
     """What conditions and expressions are about.
 
     Attributes:

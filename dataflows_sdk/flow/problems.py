@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import FlowValidationError
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(ShownAsTable):
     """One thing that is wrong, or doubtful, in a flow.
 
     Attributes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.flow.builder import Flow, flow
 from dataflows_sdk.flow.verbs_data import Conditions
@@ -18,7 +19,7 @@ _WORD = re.compile(r"on(_[a-z0-9]+)+")
 
 
 @dataclass(frozen=True, slots=True)
-class TriggerSpec:
+class TriggerSpec(ShownAsTable):
     """What starts a run: the type and the config of the trigger node that means the same."""
 
     type: str

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import TemplateError
 from dataflows_sdk.flow.problems import short
 from dataflows_sdk.flow.texts import DEEPEST, as_text, too_deep
@@ -61,7 +62,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(ShownAsTable):
     """A path that led nowhere."""
 
     text: str

@@ -9,6 +9,7 @@ from typing import Any
 
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.retry import Retry
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 
 __all__ = ["DELIVERY_RETRY", "Callback"]
@@ -18,7 +19,7 @@ DELIVERY_RETRY = Retry(16, "exponential", "5s", "1h")
 
 
 @dataclass(frozen=True)
-class Callback:
+class Callback(ShownAsTable):
     """A URL that gets a POST when a job ends.
 
     What is sent is JSON: ``job``, ``run``, ``workflow``, ``status`` (succeeded, failed or cancelled), ``attempts``, and

@@ -15,6 +15,7 @@ from dataflows_sdk.arguments import check_key, check_statuses
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.ids import new_uuid, parse_id
 from dataflows_sdk.core.retry import Retry
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.engine.state import TERMINAL, RunState
 from dataflows_sdk.errors import DefinitionError, EgressDeniedError, RunNotFoundError
 from dataflows_sdk.jobs.callback import Callback, check_retry
@@ -29,7 +30,7 @@ _LOOK_FIRST, _LOOK_LAST = 0.02, 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackState:
+class CallbackState(ShownAsTable):
     """How the delivery of a job's end stands.
 
     Attributes:
@@ -52,7 +53,7 @@ class CallbackState:
     delivered_at: datetime | None = None
 
 
-class Job:
+class Job(ShownAsTable):
     """A background job. What it says is read from the database when it is asked."""
 
     def __init__(self, context: Context, job: UUID) -> None:
@@ -228,6 +229,10 @@ class Job:
     def __hash__(self) -> int:
         return hash((Job, self._id))
 
+    def _sheet(self) -> Sheet:
+        names = ("id", "workflow", "status", "attempts", "created_at", "error", "callback")
+        return Sheet("job", [(name, getattr(self, name)) for name in names])
+
 
 def _verdict(state: RunState, attempts: int) -> bool | None:
     """Whether another attempt follows the one of that number; None while that is not decided."""
@@ -252,7 +257,7 @@ def _status_of(message: object) -> int | None:
     return int(match[1]) if match else None
 
 
-class Jobs:
+class Jobs(ShownAsTable):
     """``ctx.jobs``: background jobs of a database."""
 
     def __init__(self, context: Context) -> None:
@@ -355,7 +360,7 @@ class Jobs:
             raise DefinitionError(f"limit lies between 1 and 10,000, not {limit!r}")
         last = None if before is None else before._id if isinstance(before, Job) else parse_id(before)
         rows = self._context._read("jobs", "list", (JOB_NAME, workflow, wanted, last, limit))
-        return [Job(self._context, row[0]) for row in rows]
+        return Listing([Job(self._context, row[0]) for row in rows])
 
     def _check(self, callback: Callback) -> None:
         """Whether it may be called, as far as that can be told now."""
@@ -378,3 +383,6 @@ class Jobs:
             if error.code == "dns_resolution_failed" and not is_final(error.__cause__):
                 return  # a resolver that is away for a moment keeps nobody from enqueuing
             raise
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.list(), "jobs")

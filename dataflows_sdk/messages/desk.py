@@ -12,6 +12,7 @@ from dataflows_sdk.arguments import check_key
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.ids import new_uuid
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.core.subjects import check_name, check_pattern, check_subject
 from dataflows_sdk.errors import DefinitionError, NotSerializableError
 from dataflows_sdk.messages.stream import Stream, StreamInfo
@@ -28,7 +29,7 @@ _TRIMMED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(ShownAsTable):
     """What became of a message.
 
     Attributes:
@@ -40,7 +41,7 @@ class Receipt:
     duplicate: bool = False
 
 
-class Messages:
+class Messages(ShownAsTable):
     """Messages of a database. Thread-safe."""
 
     def __init__(self, context: Context, within: tuple[Messages, str, str] | None = None) -> None:
@@ -209,7 +210,7 @@ class Messages:
 
     def streams(self) -> list[StreamInfo]:
         """The streams."""
-        return [self._info(row) for row in self._read("list", (None, self._names))]
+        return Listing([self._info(row) for row in self._read("list", (None, self._names))])
 
     def _info(self, row: Sequence[Any]) -> StreamInfo:
         name, subjects, age, *rest = row
@@ -236,3 +237,6 @@ class Messages:
 
     def _value(self, text: str) -> Any:
         return self._codec.decode(text)
+
+    def _sheet(self) -> Sheet:
+        return sheet_of(self.streams(), "streams")

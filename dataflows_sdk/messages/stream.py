@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, fields_of, sheet_of
 from dataflows_sdk.core.subjects import check_name, check_pattern
 from dataflows_sdk.errors import ConsumerNotFoundError, DefinitionError, StreamNotFoundError
 
@@ -21,7 +22,7 @@ _MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class StreamInfo:
+class StreamInfo(ShownAsTable):
     """How a stream stands.
 
     Attributes:
@@ -45,7 +46,7 @@ class StreamInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class ConsumerInfo:
+class ConsumerInfo(ShownAsTable):
     """How a consumer stands.
 
     Attributes:
@@ -66,7 +67,7 @@ class ConsumerInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamMessage:
+class StreamMessage(ShownAsTable):
     """A message of a stream.
 
     Attributes:
@@ -105,7 +106,7 @@ class StreamMessage:
         return self._consumer
 
 
-class Stream:
+class Stream(ShownAsTable):
     """A durable stream. Made by ``ctx.messages.stream``."""
 
     def __init__(self, messages: Messages, name: str) -> None:
@@ -145,7 +146,7 @@ class Stream:
 
     def _made(self, rows: Sequence[tuple[Any, ...]], consumer: Consumer | None) -> list[StreamMessage]:
         own, value = self._messages._own, self._messages._value
-        return [StreamMessage(row[0], own(row[1]), value(row[2]), row[3], row[4], consumer) for row in rows]
+        return Listing([StreamMessage(row[0], own(row[1]), value(row[2]), row[3], row[4], consumer) for row in rows])
 
     def consumer(
         self,
@@ -183,7 +184,7 @@ class Stream:
 
     def consumers(self) -> list[ConsumerInfo]:
         """Who reads it, and how far they are."""
-        return [_consumer_info(self._messages, row) for row in self._read("consumers", None)]
+        return Listing([_consumer_info(self._messages, row) for row in self._read("consumers", None)])
 
     def delete(self) -> None:
         """Remove it with its messages and consumers.
@@ -194,8 +195,11 @@ class Stream:
         if not self._read("drop"):
             self.info()
 
+    def _sheet(self) -> Sheet:
+        return Sheet(f"stream {self.name}", fields_of(self.info()), parts=[sheet_of(self.consumers(), "consumers")])
 
-class Consumer:
+
+class Consumer(ShownAsTable):
     """Reads a stream, by name. Made by `Stream.consumer`."""
 
     def __init__(self, stream: Stream, name: str) -> None:
@@ -291,6 +295,9 @@ class Consumer:
         """
         if not self._read("drop_consumer"):
             raise self._missing()
+
+    def _sheet(self) -> Sheet:
+        return Sheet(f"consumer {self.name}", fields_of(self.info()))
 
 
 def _consumer_info(messages: Messages, row: tuple[Any, ...]) -> ConsumerInfo:

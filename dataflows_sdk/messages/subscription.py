@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.core.subjects import matches
 from dataflows_sdk.nodes.inbox import Inbox
 
@@ -23,7 +24,7 @@ _MOST_WAITING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(ShownAsTable):
     """A message that was told while somebody listened."""
 
     subject: str

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, NonRetryableError
 from dataflows_sdk.flow.builder import Flow, flow
 from dataflows_sdk.flow.names import near_misses
@@ -28,7 +29,7 @@ _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionVersion:
+class FunctionVersion(ShownAsTable):
     """One version of a function.
 
     Attributes:

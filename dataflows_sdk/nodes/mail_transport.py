@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dataflows_sdk.core.redact import Secret
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, MailError, MailRefusedError
 from dataflows_sdk.nodes.mail_addresses import parse_addresses
 
@@ -27,7 +28,7 @@ _OPTIONS = ("from", "starttls", "timeout", "verify", "ca")
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(ShownAsTable):
     """A message as a server would get it: `recipients` are those of the envelope, bcc included."""
 
     message: EmailMessage
@@ -36,7 +37,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class MailSettings:
+class MailSettings(ShownAsTable):
     """Where messages go.
 
     Attributes:

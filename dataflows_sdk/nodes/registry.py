@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.flow.kinds import NodeKind, kind_of, register_kind
 from dataflows_sdk.flow.texts import as_text
@@ -40,7 +41,7 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(ShownAsTable):
     """What a node may know of its run while it works.
 
     Attributes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.engine.chance import chance
 from dataflows_sdk.engine.definitions import Workflow, describe
 from dataflows_sdk.errors import PublishedCodeError, SigningKeyError, StoreError
@@ -34,7 +35,7 @@ _TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class Published(ShownAsTable):
     """A workflow or flow as it was published, or what is in the place of one.
 
     Attributes:

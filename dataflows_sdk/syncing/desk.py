@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.retry import Retry
+from dataflows_sdk.core.shown import Listing
 from dataflows_sdk.engine.placement import check_text
 from dataflows_sdk.engine.state import TERMINAL
 from dataflows_sdk.errors import DefinitionError, RunFinishedError
@@ -185,7 +186,7 @@ class Syncs:
             name: only that one.
         """
         now = self._context._engine.clock.now()
-        states = []
+        states: list[SyncState] = Listing()
         for row in self._context._read("sync", "list", (name,)):
             sync, target, mode, state, page, position, kept, run, status, next_run, wake, at, done, spec, every = row
             unfinished = state in ("going", "through")

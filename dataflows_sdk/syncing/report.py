@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from dataflows_sdk.core.shown import ShownAsTable
+
 __all__ = ["SyncReport", "SyncState"]
 
 
 @dataclass(frozen=True)
-class SyncReport:
+class SyncReport(ShownAsTable):
     """What one run of a sync did.
 
     Attributes:
@@ -57,7 +59,7 @@ class SyncReport:
 
 
 @dataclass(frozen=True)
-class SyncState:
+class SyncState(ShownAsTable):
     """How a sync stands.
 
     Attributes:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, MissingExtraError
 from dataflows_sdk.telemetry.ids import trace_id
 
@@ -38,7 +39,7 @@ _WHERE_TO = (
 
 
 @dataclass(frozen=True, slots=True)
-class Telemetry:
+class Telemetry(ShownAsTable):
     """What a context tells OpenTelemetry.
 
     Args:

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DataflowsError, DefinitionError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.testing.child import VARIABLE as CHILD
@@ -50,7 +51,7 @@ class SweepFailedError(DataflowsError):
 
 
 @dataclass(slots=True)
-class Case:
+class Case(ShownAsTable):
     """One kill.
 
     Attributes:
@@ -69,7 +70,7 @@ class Case:
 
 
 @dataclass(slots=True)
-class SweepReport:
+class SweepReport(ShownAsTable):
     """What a kill sweep found. Falsy when something is wrong; prints itself.
 
     Attributes:

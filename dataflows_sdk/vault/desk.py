@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.redact import REDACTOR, Secret
+from dataflows_sdk.core.shown import Sheet, ShownAsTable, fields_of
 from dataflows_sdk.errors import DecryptionError, EncryptionKeyError
 from dataflows_sdk.keyfiles import new_key
 from dataflows_sdk.vault.envelope import Place, key_id_of
@@ -28,7 +29,7 @@ _FIRST_ID = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
-class VaultStatus:
+class VaultStatus(ShownAsTable):
     """How the secrets of a database stand.
 
     Attributes:
@@ -50,7 +51,7 @@ class VaultStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(ShownAsTable):
     """What `Vault.rotate` did.
 
     Attributes:
@@ -75,7 +76,7 @@ class _Turn:
     failed: list[str] = field(default_factory=list)
 
 
-class Vault:
+class Vault(ShownAsTable):
     """The secrets of a database.
 
     Args:
@@ -281,6 +282,9 @@ class Vault:
 
     def __repr__(self) -> str:
         return f"<vault, {self._keys!r}>" if self._keys is not None else "<vault, keys not read yet>"
+
+    def _sheet(self) -> Sheet:
+        return Sheet("vault", fields_of(self.status()))
 
 
 def _undecipherable(place: Place, why: str) -> DecryptionError:

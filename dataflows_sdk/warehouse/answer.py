@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from dataflows_sdk.core.shown import MOST_ROWS, Sheet, ShownAsTable
 from dataflows_sdk.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Answer:
+class Answer(ShownAsTable):
     """The rows of a query, as they were when it was asked.
 
     Everything a DuckDB relation can is here too and gives plain relations: ``.filter("n > 3")``, ``.order("n")``,
@@ -122,6 +123,13 @@ class Answer:
 
     def __repr__(self) -> str:
         return str(self.relation)
+
+    def _sheet(self) -> Sheet:
+        # one row more than is shown says that there are more, without counting them
+        rows = self.relation.limit(MOST_ROWS + 1).fetchall()
+        types = [str(each).lower() for each in self.relation.types]
+        columns = [f"{name}\n{kind}" for name, kind in zip(self.relation.columns, types, strict=True)]
+        return Sheet("", rows, columns, total=None)
 
 
 def _need(package: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import ArchiveError
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.intake import filled
@@ -33,7 +34,7 @@ _AS_TEXT = re.compile(r"INTERVAL|JSON|TIME|TIME WITH TIME ZONE")
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
+class Info(ShownAsTable):
     """What an archive says of itself."""
 
     format: int

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dataflows_sdk.core.durations import Duration, parse_duration
 from dataflows_sdk.core.redact import Secret
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, StoreError
 from dataflows_sdk.store.addresses import scram, url_for
 from dataflows_sdk.store.statements import RefusedError, alone, named
@@ -50,7 +51,7 @@ class Dsn(str):
 
 
 @dataclass(frozen=True, slots=True)
-class BiAccess:
+class BiAccess(ShownAsTable):
     """A role that reads the warehouse.
 
     Attributes:

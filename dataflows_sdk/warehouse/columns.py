@@ -22,6 +22,7 @@ from uuid import UUID
 from pydantic import AnyUrl
 from pydantic_core import MultiHostUrl, Url, to_jsonable_python
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 
 #: a type of ours and its name in PostgreSQL
@@ -93,7 +94,7 @@ _TYPMOD = re.compile(r"\([^)]*\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Column(ShownAsTable):
     """A column of a table of the warehouse.
 
     Its `name` is as the user wrote it, its `type` a key of `POSTGRES`, and `nullable` is False for those of the key.

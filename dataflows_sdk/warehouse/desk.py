@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel
 
 from dataflows_sdk.core.durations import parse_instant
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable
 from dataflows_sdk.errors import DefinitionError, ShapeError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse import nested
@@ -39,7 +40,7 @@ _BAD = ("refuse", "aside", "coerce")
 _SAMPLE = 10_000
 
 
-class Warehouse(Reporting):
+class Warehouse(Reporting, ShownAsTable):
     """The tables of a database. Usable from any thread.
 
     Args:
@@ -172,7 +173,7 @@ class Warehouse(Reporting):
 
     def tables(self) -> list[Table]:
         """All tables, by name."""
-        return [Table(self, shape.name) for shape in self._catalogue.tables()]
+        return Listing([Table(self, shape.name) for shape in self._catalogue.tables()])
 
     async def atable(self, name: str, columns: Any = None, **options: Any) -> Table:
         """`table`, to be awaited."""
@@ -328,8 +329,15 @@ class Warehouse(Reporting):
         names = ", ".join(each.name for each in self._catalogue.tables()) or "no tables yet"
         return f"<warehouse: {names}>"
 
+    def _sheet(self) -> Sheet:
+        rows = [
+            (each.name, ", ".join(each.key), ", ".join(column.name for column in each.columns))
+            for each in self.tables()
+        ]
+        return Sheet(f"{len(rows):,} tables", rows, ("table", "key", "columns"), total=len(rows))
 
-class AsOf:
+
+class AsOf(ShownAsTable):
     """The tables as they were at a moment. Made by `Warehouse.as_of`.
 
     Attributes:
@@ -353,8 +361,11 @@ class AsOf:
     def __repr__(self) -> str:
         return f"<warehouse as of {self.moment.isoformat()}>"
 
+    def _sheet(self) -> Sheet:
+        return self._warehouse._sheet()._replace(title=repr(self))
 
-class Names:
+
+class Names(ShownAsTable):
     """``ctx.db``: a table for each name, as an attribute: ``ctx.db.projects.upsert(clickup_id="P-1", name="Fence")``.
 
     A table that is not there yet is made by the first row that is written to it, with the columns of the row and the
@@ -375,6 +386,9 @@ class Names:
 
     def __dir__(self) -> Iterable[str]:
         return [table.name for table in self._warehouse.tables()]
+
+    def _sheet(self) -> Sheet:
+        return self._warehouse._sheet()
 
 
 class FirstRows(Table):

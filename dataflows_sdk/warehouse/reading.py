@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.current import current_step
+from dataflows_sdk.core.shown import MOST_ROWS, Listing, Sheet, ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.sqlfiles import statement
@@ -27,7 +28,7 @@ _PAGE = 1_000
 
 
 @dataclass(frozen=True)
-class Version:
+class Version(ShownAsTable):
     """A row as it was for some time; or, with ``operation="delete"``, that it was not there.
 
     Attributes:
@@ -47,7 +48,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Why:
+class Why(ShownAsTable):
     """Where a row comes from.
 
     Attributes:
@@ -85,7 +86,7 @@ class Why:
 
 
 @dataclass(frozen=True)
-class RowChange:
+class RowChange(ShownAsTable):
     """One row that a write changed.
 
     Attributes:
@@ -119,7 +120,12 @@ class RowChange:
         )
 
 
-class Changes(list[RowChange]):
+def _row_key(row: Row | None) -> str:
+    """What tells a row from others, as far as the row itself says it."""
+    return "" if row is None else ", ".join(f"{name}={row[name]}" for name in list(row)[:2] if name not in _OURS)
+
+
+class Changes(list[RowChange], ShownAsTable):
     """Changes in the order of their transactions.
 
     Attributes:
@@ -131,9 +137,18 @@ class Changes(list[RowChange]):
         super().__init__(changes)
         self.cursor = cursor
 
+    def _sheet(self) -> Sheet:
+        columns = ("table", "operation", "key", "changed", "at", "run", "step", "source")
+        rows = [
+            (each.table, each.operation, _row_key(each.row or each.before), ", ".join(each.changed), each.at, each.run,
+             each.step, each.source)
+            for each in self[:MOST_ROWS]
+        ]  # fmt: skip
+        return Sheet(f"{len(self):,} changes", rows, columns, total=len(self), notes=[f"cursor {self.cursor}"])
+
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(ShownAsTable):
     """A row that was not the same at two moments.
 
     Attributes:
@@ -207,7 +222,9 @@ class Reader:
         else:
             text, values = statements.as_of(shape, condition, order, page), [at, *values]
         names = statements.columns_of(shape)
-        return [Row(shape.name, dict(zip(names, row, strict=True))) for row in self._query(shape, text, values)]
+        return Listing(
+            [Row(shape.name, dict(zip(names, row, strict=True))) for row in self._query(shape, text, values)]
+        )
 
     def _query(self, shape: Shape, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """In the step's transaction, if it wrote to the table: it sees what it has written."""
@@ -224,7 +241,7 @@ class Reader:
         """Every version of a row, oldest first."""
 
         def work(shape: Shape) -> list[Version]:
-            return list(self._versions(shape, key))
+            return Listing(self._versions(shape, key))
 
         return self._writer.attempts(table, work)
 
@@ -276,7 +293,7 @@ class Reader:
 
         def work(shape: Shape) -> list[Difference]:
             names = statements.columns_of(shape)
-            found = []
+            found: list[Difference] = Listing()
             for row in self._query(shape, statements.differences(shape), [earlier, later, limit]):
                 one, other = (
                     _row(shape.name, names, row[: len(names)]),
@@ -366,13 +383,13 @@ class Reader:
     def wrote(self, run: UUID) -> list[dict[str, Any]]:
         """What a run wrote, in order."""
         names = ("table", "step", "at", "source", "inserted", "updated", "deleted", "write")
-        return [dict(zip(names, row, strict=True)) for row in self._database.query(_sql("by_run"), [run])]
+        return Listing([dict(zip(names, row, strict=True)) for row in self._database.query(_sql("by_run"), [run])])
 
     def aside(self, table: str, limit: int) -> list[dict[str, Any]]:
         """Rows that were set aside, newest first."""
         names = ("id", "at", "reason", "row", "source", "run", "step")
         rows = self._database.query(_sql("aside"), [table, limit])
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return Listing([dict(zip(names, row, strict=True)) for row in rows])
 
     def forget_aside(self, table: str, ids: Sequence[int] | None) -> None:
         """They were looked after."""

@@ -18,6 +18,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from dataflows_sdk.core.codec_types import TYPES
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.errors import BadRow, BadRowsError, DefinitionError
 from dataflows_sdk.warehouse.columns import Column, Convert, Misfit, converter, shortened
 from dataflows_sdk.warehouse.shape import Shape
@@ -33,7 +34,7 @@ _DEEPEST = 50
 
 @TYPES.register
 @dataclass(frozen=True, eq=False, repr=False)
-class Row(Mapping[str, Any]):
+class Row(ShownAsTable, Mapping[str, Any]):
     """A row of a table: ``row["name"]`` and ``row.name``.
 
     Attributes:
@@ -74,10 +75,13 @@ class Row(Mapping[str, Any]):
         shown = ", ".join(f"{name}={value!r}" for name, value in self.values_.items() if not name.startswith("_"))
         return f"{self.table}({shown})"
 
+    def _sheet(self) -> Sheet:
+        return Sheet(self.table, list(self.values_.items()))
+
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Written:
+class Written(ShownAsTable):
     """What a call did to a table.
 
     Attributes:

@@ -9,6 +9,7 @@ from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import ShapeError
 from dataflows_sdk.warehouse.columns import Column, Misfit, check_name, holds, type_of_value
 
@@ -42,7 +43,7 @@ POSITION = "_position"
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class Child(ShownAsTable):
     """Where the objects of a list are kept: a table of its own.
 
     Attributes:
@@ -57,7 +58,7 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(ShownAsTable):
     """A table.
 
     Attributes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.warehouse.asked import by_key, where
 from dataflows_sdk.warehouse.columns import shortened
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Table:
+#: rows that a notebook shows of a table
+_FIRST = 20
+
+
+class Table(ShownAsTable):
     """Rows in, rows out. Made by `Warehouse.table`.
 
     Inside a step's function what is written commits together with the step's record, or not at all; elsewhere every
@@ -277,6 +282,13 @@ class Table:
     ) -> list[Row]:
         """`find`, to be awaited."""
         return await in_thread(self.find, where, order=order, limit=limit, offset=offset)
+
+    def _sheet(self) -> Sheet:
+        shape, rows = self.shape, self.find(limit=_FIRST)
+        key = f", key {', '.join(self.key)}" if self.key else ""
+        names = [column.name for column in shape.columns]
+        first = [[row.get(name) for name in names] for row in rows]
+        return Sheet(f"{self.name}: {self.count():,} rows{key}", first, names, total=self.count())
 
 
 async def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:

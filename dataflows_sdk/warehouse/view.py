@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
+from dataflows_sdk.core.shown import ShownAsTable
+
 if TYPE_CHECKING:
     from dataflows_sdk.warehouse.views import Views
 
@@ -20,7 +22,7 @@ class ViewColumn(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ViewVersion:
+class ViewVersion(ShownAsTable):
     """One text that a view had.
 
     Attributes:
@@ -43,7 +45,7 @@ class ViewVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Staleness:
+class Staleness(ShownAsTable):
     """How far the rows of a view are behind those of the tables.
 
     Attributes:
@@ -68,7 +70,7 @@ class Staleness:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class View:
+class View(ShownAsTable):
     """A view of the warehouse, as it was when it was looked up; got from `Views`.
 
     Attributes:

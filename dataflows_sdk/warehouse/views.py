@@ -11,6 +11,7 @@ from uuid import UUID
 
 from dataflows_sdk.core.current import current_step
 from dataflows_sdk.core.durations import Duration
+from dataflows_sdk.core.shown import Listing
 from dataflows_sdk.errors import DefinitionError, ViewNotFoundError, WarehouseError
 from dataflows_sdk.store.statements import RefusedError, alone
 from dataflows_sdk.triggers.schedule import Schedule
@@ -67,12 +68,14 @@ class Views:
     def everything(self) -> list[View]:
         """All views that were defined, by name; without those that somebody dropped by hand."""
         with self._database.connection() as connection, connection.transaction():
-            return [self._view(connection, row) for row in run(connection, "list", None) if row[10] is not None]
+            return Listing(
+                [self._view(connection, row) for row in run(connection, "list", None) if row[10] is not None]
+            )
 
     def versions(self, name: str) -> list[ViewVersion]:
         """Every text that a view had, the oldest first; also that of one which was dropped."""
         with self._database.connection() as connection:
-            return [_version(row) for row in run(connection, "versions", name)]
+            return Listing([_version(row) for row in run(connection, "versions", name)])
 
     def readable(self) -> dict[str, tuple[ViewColumn, ...]]:
         """Every view in the schema ``warehouse``, whoever made it, with its columns; without the pasts of tables."""

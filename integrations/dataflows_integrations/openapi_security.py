@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows_sdk.connections.schemes import put_basic, put_bearer, put_key
 from dataflows_sdk.core.redact import Secret
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, MissingScopeError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class OAuthFlow:
+class OAuthFlow(ShownAsTable):
     """A way to a token.
 
     Attributes:
@@ -69,7 +70,7 @@ class OAuthFlow:
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
+class Scheme(ShownAsTable):
     """A security scheme.
 
     Attributes:
@@ -94,7 +95,7 @@ class Scheme:
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(ShownAsTable):
     """A scheme, and the scopes that an operation wants of it."""
 
     scheme: Scheme
@@ -106,7 +107,7 @@ Security = tuple[tuple[Requirement, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(ShownAsTable):
     """What is at hand for a scheme.
 
     Attributes:

@@ -18,6 +18,7 @@ from dataflows_memory.recall import Recaller, Wanted
 from dataflows_memory.sources import Sources
 from dataflows_memory.writing import Stored
 from dataflows_sdk.core.durations import Duration, parse_duration
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.errors import ItemNotFoundError, RecallError
 from dataflows_sdk.warehouse.table import in_thread
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from dataflows_sdk.core.durations import Instant
 
 
-class Memory(Sources, Duplicates, Asking):
+
+class Memory(Sources, Duplicates, Asking, ShownAsTable):
     """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
 
     Args:
@@ -337,6 +339,10 @@ class Memory(Sources, Duplicates, Asking):
                     )
         self._known.forget()
         return len(ids)
+
+    def _sheet(self) -> Sheet:
+        embedder = "none: by words alone" if self._embedder is None else repr(self._embedder)
+        return Sheet("memory", [("embedder", embedder)])
 
 
 def _behind(source: Source) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from dataflows_sdk.core.codec_types import TYPES
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 
 #: where an item may come from
 ORIGINS = ("text", "document", "row", "run", "step")
@@ -47,7 +48,7 @@ class New:
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Item:
+class Item(ShownAsTable):
     """Something that is remembered.
 
     Attributes:
@@ -116,7 +117,7 @@ class Item:
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(ShownAsTable):
     """What one list said of an item: its place there, from 1, and the score as that list counts."""
 
     rank: int
@@ -125,7 +126,7 @@ class Part:
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(ShownAsTable):
     """An item that was found.
 
     Attributes:
@@ -150,10 +151,14 @@ class Hit:
         why = ", ".join(f"{name} #{part.rank} ({part.score:.3g})" for name, part in self.parts.items())
         return f"{self.score:.3f}  {self.item}  {why}"
 
+    def _sheet(self) -> Sheet:
+        scores = [(name, f"#{part.rank} ({part.score:.3g})") for name, part in self.parts.items()]
+        return Sheet(f"hit {self.score:.3f}", [("text", self.text), ("source", self.item.source), *scores])
+
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(ShownAsTable):
     """What was found, and what was asked.
 
     Attributes:
@@ -196,6 +201,17 @@ class Recalled:
         return "\n".join([head, *(f"  {hit}" for hit in self.hits), *([self.note] if self.note else [])])
 
     __repr__ = __str__
+
+    def _sheet(self) -> Sheet:
+        parts = list(dict.fromkeys(name for hit in self.hits for name in hit.parts))
+        rows = [
+            (round(hit.score, 4), hit.text, hit.item.heading, hit.item.source, hit.item.valid_from,
+             *(f"#{hit.parts[name].rank} ({hit.parts[name].score:.3g})" if name in hit.parts else "" for name in parts))
+            for hit in self.hits
+        ]  # fmt: skip
+        columns = ("score", "text", "heading", "source", "true since", *parts)
+        title = f"{len(self.hits)} of {self.among:,} items for {self.question!r}, by {self.mode}"
+        return Sheet(title, rows, columns, total=len(rows), notes=[self.note] if self.note else [])
 
 
 def _line(text: str) -> str:

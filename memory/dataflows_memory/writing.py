@@ -15,6 +15,7 @@ from dataflows_memory.embedding.embedder import embedded
 from dataflows_memory.items import New
 from dataflows_memory.words import stems
 from dataflows_sdk.core.codec_types import TYPES
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import RecallError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _AROUND_WORDS = 128
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(ShownAsTable):
     """What came of it.
 
     Attributes:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 HEAVY = {
-    "IPython", "cryptography", "duckdb", "fastapi", "httpx", "ipywidgets", "keyring", "kubernetes", "networkx", "numpy", "openai",
-    "opentelemetry", "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "sqlglot", "uvicorn",
+    "IPython", "cryptography", "duckdb", "fastapi", "httpx", "ipywidgets", "keyring", "kubernetes", "networkx", "numpy",
+    "openai", "opentelemetry", "pandas", "polars", "psycopg", "psycopg_pool", "pyarrow", "rich", "sqlglot", "uvicorn",
 }  # fmt: skip
 
 PROBE = """

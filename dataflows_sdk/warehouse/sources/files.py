@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, SyncError
 from dataflows_sdk.warehouse.sources.page import Bound, Page, Reach
 
@@ -21,7 +22,7 @@ _READERS = {
 
 
 @dataclass
-class FileSource:
+class FileSource(ShownAsTable):
     """Rows of the files that match a pattern, for `Warehouse.sync`.
 
     Files are read in the order of their names, *page_size* rows at a time. What a file is, its ending says: ``.csv``,

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, NonRetryableError, SyncError
 from dataflows_sdk.nodes.egress_url import shown_url
 from dataflows_sdk.warehouse.sources.connected import Access, access_of, read_named
@@ -32,7 +33,7 @@ _SECRET_PARTS = frozenset({"token", "password", "value"})
 
 
 @dataclass
-class JsonApi:
+class JsonApi(ShownAsTable):
     """Records of a JSON API over HTTP, for `Warehouse.sync`.
 
     Requests go through the egress policy of the context (``Services(egress=…)``): nothing private by default. Texts of

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import SyncError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(ShownAsTable):
     """Some rows, and where the next ones begin.
 
     Attributes:

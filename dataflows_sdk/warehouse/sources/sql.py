@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, SyncError
 from dataflows_sdk.warehouse.sources.connected import access_of, read_named
 from dataflows_sdk.warehouse.sources.marks import largest_of
@@ -22,7 +23,7 @@ _SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sql
 
 
 @dataclass
-class SqlSource:
+class SqlSource(ShownAsTable):
     """Rows of a table or query of another database, for `Warehouse.sync`.
 
     Pages go by the key of the table (keyset paging), so that rows that come or go in the meantime shift nothing. An

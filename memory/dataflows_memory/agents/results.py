@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from dataflows_memory.models.costs import Used
+from dataflows_sdk.core.shown import ShownAsTable
 
 
 @dataclass(frozen=True, slots=True)
-class ToolUse:
+class ToolUse(ShownAsTable):
     """One call of a tool.
 
     Attributes:
@@ -29,7 +30,7 @@ class ToolUse:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentResult:
+class AgentResult(ShownAsTable):
     """What an agent came to.
 
     Attributes:
@@ -81,7 +82,7 @@ class AgentResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(ShownAsTable):
     """A piece of an agent's text.
 
     Attributes:

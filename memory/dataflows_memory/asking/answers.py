@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 from dataflows_memory.models.costs import Used
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 
 
 @dataclass(frozen=True, slots=True)
-class Citation:
+class Citation(ShownAsTable):
     """What a number in an answer stands for.
 
     Attributes:
@@ -50,7 +51,7 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class Query(ShownAsTable):
     """SQL that the model wrote.
 
     Attributes:
@@ -69,7 +70,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(ShownAsTable):
     """An answer.
 
     Attributes:
@@ -144,3 +145,12 @@ class Answered:
         return "\n".join(
             [*lines, f"  {self.model}, {self.tokens:,} tokens{cost}, {self.seconds:.1f} s, run {self.run}"]
         )
+
+    def _sheet(self) -> Sheet:
+        cited = [(f"[{each.number}]", each.source, each.text) for each in self.citations]
+        asked = [(query.sql or query.asked, query.rows, query.error) for query in self.queries]
+        parts = [Sheet("citations", cited, ("", "source", "text"), total=len(cited))] if cited else []
+        if asked:
+            parts.append(Sheet("queries", asked, ("sql", "rows", "refused"), total=len(asked)))
+        head = [("question", self.question), ("answer", self.text), ("model", self.model), ("run", self.run)]
+        return Sheet("answer" if self.found else "no answer", head, notes=self.problems, parts=parts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dataflows_memory.asking.answers import Citation
 from dataflows_memory.asking.sources import Sources, source_of
 from dataflows_sdk.core.ids import new_id
+from dataflows_sdk.core.shown import ShownAsTable
 
 if TYPE_CHECKING:
     from dataflows_memory.items import Hit
@@ -23,7 +24,7 @@ _HEAD = (
 
 
 @dataclass(frozen=True, slots=True)
-class PromptContext:
+class PromptContext(ShownAsTable):
     """A text for a prompt, and where it comes from.
 
     Attributes:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from dataflows_memory.documents.document import Document, Part, trimmed
 from dataflows_memory.documents.graphemes import last_cut, may_cut
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DocumentError
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(ShownAsTable):
     """A piece of a document.
 
     Attributes:

@@ -7,13 +7,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from dataflows_sdk.core.shown import ShownAsTable
+
 Kind: TypeAlias = Literal["text", "markdown", "html", "pdf"]
 _EMPTY_LINES = re.compile(r"\n[ \t\f\v]*\n\s*")
 PartKind: TypeAlias = Literal["heading", "paragraph", "list", "quote", "code", "table", "meta"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(ShownAsTable):
     """A heading, a paragraph, a table, …
 
     Attributes:
@@ -31,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Document:
+class Document(ShownAsTable):
     """A document that was read.
 
     Attributes:

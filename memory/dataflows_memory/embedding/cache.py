@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from dataflows_memory.embedding.embedder import Embedder, clean_texts, import_numpy, without_surrogates
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, EmbeddingError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class LRUCache:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class Embedded(ShownAsTable):
     """Vectors, and what they cost.
 
     Attributes:

@@ -15,6 +15,7 @@ from dataflows_memory.gate.names import check_columns, check_fields
 from dataflows_memory.gate.nodes import ALLOWED, ASIDE, CASTS, MEANINGS
 from dataflows_memory.gate.relations import WAREHOUSE, Allowed, Relation, near, relations_of
 from dataflows_memory.gate.rewriting import capped, rewrite, used_by
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, MissingExtraError, QueryRefusedError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _TABLE_SAID = "Write SELECT * and the table after FROM."
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(ShownAsTable):
     """A query that may run.
 
     Attributes:

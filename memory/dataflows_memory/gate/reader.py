@@ -15,6 +15,7 @@ from dataflows_memory.gate.checking import ROWS, Checked, check_query
 from dataflows_memory.gate.relations import Allowed, Relation, near, relations_of
 from dataflows_memory.gate.role import NONE, Keeper
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.errors import DefinitionError, QueryError, QueryRefusedError, StoreUnavailableError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.guarded import Found, TooLongError, read_guarded
@@ -28,7 +29,7 @@ _CANCELLED, _DENIED = "57014", "42501"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(ShownAsTable):
     """What a query gave.
 
     Attributes:
@@ -65,6 +66,10 @@ class Answer:
             "seconds": round(self.seconds, 3),
             "as_of": None if self.as_of is None else self.as_of.isoformat(),
         }
+
+    def _sheet(self) -> Sheet:
+        notes = [self.note] if self.note else []
+        return Sheet("", self.rows, self.columns, total=None if self.truncated else len(self.rows), notes=notes)
 
 
 class Reader:

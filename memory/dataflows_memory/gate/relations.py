@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 
 WAREHOUSE = "warehouse"
@@ -13,7 +14,7 @@ PAST = "warehouse_past"
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(ShownAsTable):
     """A table or view that may be read.
 
     Attributes:

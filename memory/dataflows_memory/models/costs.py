@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 
 _MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class Price(ShownAsTable):
     """What a million tokens cost, in whatever currency you count in.
 
     Attributes:
@@ -44,7 +45,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class Used(ShownAsTable):
     """What one call used, or several.
 
     Attributes:
@@ -92,7 +93,7 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(ShownAsTable):
     """How much a run may use before it waits for more.
 
     A call that has begun is finished: a run stops before the first call for which nothing is left.

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflows_memory.models.costs import Used
+from dataflows_sdk.core.shown import ShownAsTable
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(ShownAsTable):
     """A tool that the model wants called.
 
     Attributes:
@@ -25,7 +26,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(ShownAsTable):
     """One answer.
 
     Attributes:

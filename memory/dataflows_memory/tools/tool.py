@@ -15,6 +15,7 @@ from dataflows_memory.tools.results import LIMIT, plain, result_text
 from dataflows_memory.tools.schema import strict_schema, tool_name
 from dataflows_sdk.core.durations import format_duration
 from dataflows_sdk.core.redact import REDACTOR, Redactor
+from dataflows_sdk.core.shown import Sheet, ShownAsTable
 from dataflows_sdk.errors import DataflowsError, ToolArgumentError, ToolError
 
 #: seconds that a call may take, where nothing else is said
@@ -23,7 +24,7 @@ _LONGEST_DESCRIPTION = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(ShownAsTable):
     """What a model is told of its call.
 
     Attributes:
@@ -36,7 +37,7 @@ class ToolResult:
 
 
 @dataclass(frozen=True)
-class Tool:
+class Tool(ShownAsTable):
     """Something that a model may call.
 
     Attributes:
@@ -203,7 +204,7 @@ class Tool:
         return ToolResult(f"{self.name} did not answer within {waited}. It may still go on; ask later.", error=True)
 
 
-class ToolBox(Mapping[str, Tool]):
+class ToolBox(ShownAsTable, Mapping[str, Tool]):
     """Tools by name.
 
     Args:
@@ -269,6 +270,10 @@ class ToolBox(Mapping[str, Tool]):
         alike = difflib.get_close_matches(str(name), self._tools, n=3)
         there = f"did you mean {' or '.join(alike)}?" if alike else f"there are: {', '.join(self._tools)}"
         return ToolResult(f"there is no tool {name!r:.100}; {there}", error=True)
+
+    def _sheet(self) -> Sheet:
+        rows = [(each.name, each.description) for each in self._tools.values()]
+        return Sheet(f"{len(rows)} tools", rows, ("tool", "what it does"), total=len(rows))
 
 
 def _plainly(tool: Tool) -> Callable[..., Any]:
