@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from dataflows_sdk.arguments import check_statuses, moment_or_ago
+from dataflows_sdk.bars import bar
 from dataflows_sdk.core.clock import Clock, SystemClock
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.codec_read import Reader as ValueReader
@@ -492,8 +493,9 @@ class Context(Starts, Works, Desks, Signals, ShownAsTable):
 
         form = archive_form(os.fspath(path), format)
         wanted = None if runs is None else [run.id if isinstance(run, Run) else self.get(run).id for run in runs]
-        exporter = Exporter(self._database, progress)
-        exporter.write(Path(path), form, tables, wanted, replace=replace)
+        with bar("export") as tell:
+            heard = progress or (lambda what, done, total: tell(done, total, what))
+            Exporter(self._database, heard).write(Path(path), form, tables, wanted, replace=replace)
         return Path(path)
 
     @property

@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dataflows_sdk.bars import bar, place
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
 from dataflows_sdk.core.shown import MARKS, MOST_ROWS, Listing, Sheet, ShownAsTable
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.replay import Replay, dry_replay
 from dataflows_sdk.engine.state import FINISHED, TERMINAL, JournalEvent, RunState, fold, parse
+from dataflows_sdk.engine.tally import Tally
 from dataflows_sdk.engine.timeline import StepView, Timeline
 from dataflows_sdk.errors import (
     DefinitionError,
@@ -60,6 +62,8 @@ _COLUMNS = (
 
 #: how long a run that began in this process is expected to end in it before the database is asked
 _NEAR_SECONDS = 1.0
+#: and then, while somebody waits and watches, how often its journal is read
+_LOOK = 0.3
 
 
 class Run(Shown):
@@ -231,12 +235,30 @@ class Run(Shown):
             if not outcome.wait(_NEAR_SECONDS if seconds is None else min(seconds, _NEAR_SECONDS)):
                 self.refresh()
                 self._context._engine.watch(self._id, outcome)
-                if not outcome.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                if not self._wait_and_tell(outcome, deadline):
                     raise TimeoutError(
                         f"run {self.id} is not over after {seconds:g} s; it goes on, "
                         "and run.explain() says what it waits for"
                     )
         return outcome.end()
+
+    def _wait_and_tell(self, outcome: Outcome, deadline: float | None) -> bool:
+        """Wait for longer than a moment, and say in a notebook how far it is; whether it is over."""
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if place() == "nowhere":
+            return outcome.wait(left)
+        with bar(self.workflow, after=0) as tell:
+            tally, seq = Tally(), 0
+            while not outcome.wait(_LOOK if left is None else min(_LOOK, left)):
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if left == 0:
+                    return False
+                events = self._after(seq)
+                seq = events[-1].seq if events else seq
+                for event in events:
+                    tally.take(event)
+                tell(tally.done, None, tally.text)
+            return True
 
     def _give(self, status: str, text: str) -> Any:
         data: dict[str, Any] = json.loads(text)

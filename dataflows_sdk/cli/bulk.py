@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dataflows_sdk.bars import bar
 from dataflows_sdk.cli import screen
 from dataflows_sdk.cli.place import Place, database_options, json_option
 
@@ -186,13 +187,10 @@ def _bar(action: str, total: int, as_json: bool) -> Iterator[Progress]:
     if as_json or total < _BAR_FROM or not sys.stderr.isatty():
         yield lambda _done, _total: True
         return
-    from rich.progress import Progress as Bar
-
-    with Bar(console=screen.console(stderr=True)) as bar:
-        task = bar.add_task(action, total=total)
+    with bar(action, total, where="terminal") as tell:
 
         def told(done: int, total: int) -> bool:
-            bar.update(task, completed=done, total=total)
+            tell(done, total)
             return True
 
         yield told

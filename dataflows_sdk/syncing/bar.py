@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dataflows_sdk.bars import bar, place
 from dataflows_sdk.engine.state import TERMINAL
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ class Tally:
 
 def show(run: SyncRun, out: TextIO | None = None) -> None:
     """Tell of a sync until it is over."""
+    if out is None and place() == "notebook":
+        with bar(f"sync {run.input['name']}") as tell:
+            _follow(
+                run, lambda tally, over: tell(tally.rows, tally.total, f"{tally.pages:,} pages, {over or tally.doing}")
+            )
+        return
     from rich.console import Console
 
     console = Console(file=out if out is not None else sys.stderr)

@@ -109,7 +109,7 @@ class Answer(ShownAsTable):
         self.relation.show(**options)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "relation":
+        if name.startswith(("__", "_repr")) or name == "relation":
             raise AttributeError(name)
         return getattr(self.relation, name)
 

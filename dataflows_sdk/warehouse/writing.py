@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from dataflows_sdk.bars import bar
 from dataflows_sdk.core.current import StepInfo, current_step
 from dataflows_sdk.errors import BadRowsError, DefinitionError, NotInWorkflowError, ShapeError, WarehouseError
 from dataflows_sdk.store.database import Database, DatabaseError
@@ -261,8 +262,9 @@ class Writer:
                 shape = shape if fixed else self._evolved(shape, part)
                 if shape.children and not fixed:
                     self.families.evolve(shape, part)
-            with self.transaction(*self.families.names(shape)) as connection:
+            with self.transaction(*self.families.names(shape)) as connection, bar(f"rows into {table}", count) as tell:
                 for part in parts:
+                    tell(position)
                     lists = Lists(shape)
                     texts = checked(
                         shape,
@@ -291,6 +293,7 @@ class Writer:
             return total + Written(table, aside=bad.count)
 
         parts = list(rows_in_parts(rows, _PART))  # the work may be done again
+        count = sum(map(len, parts))
         return self.attempts(table, work)
 
     def columns_at_once(self, table: str, data: Any, source: str | None, *, insert: bool) -> Written:

@@ -15,6 +15,7 @@ from dataflows_memory.embedding.embedder import embedded
 from dataflows_memory.items import New
 from dataflows_memory.words import stems
 from dataflows_sdk.core.codec_types import TYPES
+from dataflows_sdk.bars import bar
 from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import RecallError
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _RACES = 20
 #: items whose words go in one statement
 _AT_ONCE = 2_000
+#: texts that an embedder gets at a time, for the bar to move
+_EMBEDDED = 512
 #: words of the neighbours that are read with an item, on each side
 _AROUND_WORDS = 128
 
@@ -315,9 +318,18 @@ class Keeper:
         }
         missing = {hash_: text for hash_, text in texts.items() if hash_ not in found and text.strip()}
         if missing:
-            made = embedded(self._embedder, list(missing.values()), vectors.dimension)
+            made = self._embedded(self._embedder, list(missing.values()), vectors.dimension)
             found.update(zip(missing, made, strict=True))
         return found, len(missing)
+
+    @staticmethod
+    def _embedded(embedder: Embedder, texts: list[str], dimension: int) -> list[Any]:
+        made: list[Any] = []
+        with bar("embed", len(texts)) as tell:
+            for start in range(0, len(texts), _EMBEDDED):
+                made.extend(embedded(embedder, texts[start : start + _EMBEDDED], dimension))
+                tell(len(made))
+        return made
 
     # --- what is written ---------------------------------------------------------------------------------
 

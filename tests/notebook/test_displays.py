@@ -198,7 +198,7 @@ def test_tables_rows_and_their_history(make_ctx: MakeContext) -> None:
     assert "n bigint" in words(answer)
     assert "… and more rows" in words(answer)
     assert answer.fetchone() == (0,)
-    ctx.warehouse.define_view("short", "select name from tasks")
+    ctx.warehouse.view("short", "select name from tasks")
     assert "select name" in words(ctx.warehouse.view("short"))
     assert "short" in words(ctx.warehouse.views())
 
