@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import nbformat
 
+from ..conftest import wait_until
+
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
 
@@ -39,8 +41,8 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]  # fmt: skip
 _FOREIGN = re.compile(r"^(?:https?|wss?)://(?!127\.0\.0\.1[:/])")
-#: what JupyterLab and Chromium complain of by themselves, with no notebook of ours
-_NOISE = ("favicon", "webmanifest", "sourcemap", "/api/me", "status of 404 (Not Found)")
+#: what JupyterLab and Chromium complain of by themselves, with no notebook of ours; the last when a kernel is shut down
+_NOISE = ("favicon", "webmanifest", "sourcemap", "/api/me", "status of 404 (Not Found)", "Disposed")
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     # a cell that is out of view is not in the page otherwise
@@ -139,9 +141,9 @@ class Browser:
         """The page with JupyterLab."""
         if self._page is None:
             page = self._page = self._context.new_page()
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(30_000)
             page.on("console", lambda said: self._complained(said.text) if said.type == "error" else None)
-            page.on("pageerror", lambda error: self.errors.append(str(error)))
+            page.on("pageerror", lambda error: self._complained(str(error)))
             page.on("request", lambda asked: self.foreign.append(asked.url) if _FOREIGN.match(asked.url) else None)
             page.goto(
                 f"http://127.0.0.1:{self.lab.port}/lab?token={self.lab.token}&reset", wait_until="domcontentloaded"
@@ -241,13 +243,17 @@ class Notebook:
             return
         self.command("notebook:run-all-cells")
         self.settle()
-        assert self.cell_errors() == []
+        self._check()
 
     def until_run(self) -> None:
         """The end of what `run_all` began."""
         self.page.evaluate("() => window.__run.then(() => null)")
         self.settle()
-        assert self.cell_errors() == []
+        self._check()
+
+    def _check(self) -> None:
+        errors = self.cell_errors()
+        assert not errors, errors
 
     def run(self, source: str) -> None:
         """Run code in a new cell at the end, and wait for it."""
@@ -270,9 +276,9 @@ class Notebook:
         )
         self.page.evaluate(
             """() => new Promise(done => { const over = () => { watch.disconnect(); done(null); };
-            let timer = setTimeout(over, 200); const last = setTimeout(over, 4000);
+            let timer = setTimeout(over, 200); const last = setTimeout(over, 2000);
             const watch = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(over, 200); });
-            watch.observe(document.querySelector('.jp-Notebook'), {subtree: true, childList: true, attributes: true}); })"""
+            watch.observe(document.querySelector('.jp-Notebook'), {subtree: true, childList: true}); })"""
         )
 
     def kernel(self, expression: str) -> str:
@@ -287,6 +293,10 @@ class Notebook:
             raise RuntimeError(f"{expression}: {told.get('ename')}: {told.get('evalue')}")
         text: str = told["data"]["text/plain"]
         return text
+
+    def until(self, expression: str, wanted: str) -> None:
+        """Until an expression has this repr in the kernel."""
+        wait_until(lambda: self.kernel(expression) == wanted, f"{expression} is {wanted}")
 
     def save(self) -> dict[str, Any]:
         """Save it; gives what was saved."""
