@@ -1,13 +1,17 @@
 """How the documentation is built: Sphinx, Markdown by MyST, the furo theme; every warning is an error."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "dataflows-sdk"
 author = "The dataflows-sdk authors"
 copyright = author
 version = release = installed_version("dataflows-sdk")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "notebook_pages"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 

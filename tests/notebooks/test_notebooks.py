@@ -13,8 +13,12 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-def test_there_are_notebooks() -> None:
-    assert NOTEBOOKS
+def test_there_are_notebooks_and_each_is_a_page() -> None:
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 8)]
+    pages = FOLDER.parent / "docs" / "notebooks"
+    for path in NOTEBOOKS:
+        assert (pages / f"{path.stem}.md").read_text() == f"<!-- notebook: {path.stem} -->\n"
+        assert f"\n{path.stem}\n" in (pages / "index.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")
