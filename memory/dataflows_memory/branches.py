@@ -16,6 +16,7 @@ from uuid import UUID
 
 from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.core.current import current_step
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.engine.live import current_run
 from dataflows_sdk.errors import RecallError, RunNotFoundError
 
@@ -88,7 +89,7 @@ class Lines:
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class BranchInfo:
+class BranchInfo(ShownAsTable):
     """What a fork has said.
 
     Attributes:

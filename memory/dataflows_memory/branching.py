@@ -14,6 +14,7 @@ from dataflows_memory.branches import MAIN, View
 from dataflows_memory.items import New
 from dataflows_memory.writing import Stored, Writer
 from dataflows_sdk.core.codec_types import TYPES
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import RecallError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _TOLD = 5
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(ShownAsTable):
     """What came of a merge.
 
     Attributes:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dataflows_sdk.core.durations import Instant
 
 
-
 class Memory(Sources, Duplicates, Asking, ShownAsTable):
     """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
 

@@ -10,6 +10,7 @@ from dataflows_memory.base import DEFAULT
 from dataflows_memory.branching import Branching
 from dataflows_memory.items import Item
 from dataflows_sdk.core.codec_types import TYPES
+from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import RecallError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _LOT = 1_000
 
 @TYPES.register
 @dataclass(frozen=True, slots=True)
-class Alike:
+class Alike(ShownAsTable):
     """Two items that say nearly the same.
 
     Attributes:

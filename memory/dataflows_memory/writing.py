@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dataflows_memory.embedding.embedder import embedded
 from dataflows_memory.items import New
 from dataflows_memory.words import stems
-from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.bars import bar
+from dataflows_sdk.core.codec_types import TYPES
 from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import RecallError
 

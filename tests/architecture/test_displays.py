@@ -68,8 +68,6 @@ EXCUSED: dict[str, str] = {
     "dataflows_sdk.nodes.egress.EgressPolicy": "its repr is the list of what is allowed",
     "dataflows_sdk.nodes.services.Services": "holds what is secret",
     "dataflows_sdk.options.StartOptions": TYPE,
-    "dataflows_sdk.runs.Run": "has a view of its own",
-    "dataflows_sdk.syncing.desk.SyncRun": "has a view of its own",
     "dataflows_sdk.syncing.desk.Syncs": "a part of Warehouse",
     "dataflows_sdk.testing.clock.VirtualClock": "for tests",
     "dataflows_sdk.testing.databases.TestDatabases": "for tests",
@@ -134,11 +132,7 @@ def without_display(classes: dict[str, type], excused: dict[str, str]) -> list[s
 def test_every_public_class_shows_itself_or_says_why_not() -> None:
     classes = public_classes()
     assert len(classes) > 150
-    # views may come to those that have none yet
-    excused = {name: why for name, why in EXCUSED.items() if why != "has a view of its own"}
-    silent = [each for each in without_display(classes, excused) if each.split()[0] not in EXCUSED]
-    stale = [each for each in without_display(classes, excused) if "is excused" in each]
-    assert silent + stale == []
+    assert without_display(classes, EXCUSED) == []
 
 
 class Silent:
