@@ -42,12 +42,16 @@ FLAGS = [
 ]  # fmt: skip
 _FOREIGN = re.compile(r"^(?:https?|wss?)://(?!127\.0\.0\.1[:/])")
 #: what JupyterLab and Chromium complain of by themselves, with no notebook of ours; the last when a kernel is shut down
-_NOISE = ("favicon", "webmanifest", "sourcemap", "/api/me", "status of 404 (Not Found)", "Disposed")
+_NOISE = ("favicon", "webmanifest", "sourcemap", "/api/me", "status of 404 (Not Found)", "debugger state", "Disposed")
 SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     # a cell that is out of view is not in the page otherwise
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none", "autoStartDefaultKernel": False},
 }
+
+
+#: parts of JupyterLab that ask the kernel for things of their own, and are not looked at here
+UNUSED = ("debugger", "extensionmanager")
 
 
 def chromium() -> str | None:
@@ -73,6 +77,11 @@ class Lab:
             file = self.folder / "settings" / package / f"{plugin}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(value))
+        config = self.folder / "config" / "labconfig" / "page_config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text(
+            json.dumps({"disabledExtensions": {f"@jupyterlab/{name}-extension": True for name in UNUSED}})
+        )
         places = {f"JUPYTER_{name}_DIR": str(self.folder / name.lower()) for name in ("CONFIG", "RUNTIME", "DATA")} | {
             "JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(self.folder / "ws"),
