@@ -189,8 +189,8 @@ def explain(run: Run) -> Explanation:
 
 
 def _explain_wait(run: Run, head: dict[str, Any], state: RunState) -> Explanation:
-    if not state.claims:
-        at = head["wake_at"]
+    at = head["wake_at"]
+    if not state.claims and not state.steps and at is not None:
         return Explanation(
             head["status"], f"it was to be started later: it lines up at {at:%Y-%m-%d %H:%M:%S} UTC (in {_in(at)})"
         )
