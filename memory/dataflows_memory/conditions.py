@@ -19,6 +19,8 @@ def conditions(where: Mapping[str, Any]) -> tuple[str | None, str | None]:
     Raises:
         RecallError: a condition makes no sense.
     """
+    if not isinstance(where, Mapping):
+        raise RecallError(f"where={where!r} is no mapping: {{'project': 'alpha', 'hours': {{'gt': 3}}}}")
     having: dict[str, Any] = {}
     paths: list[str] = []
     for name, wanted in where.items():

@@ -14,7 +14,7 @@ from dataflows_memory.embedding import OpenAIEmbedder
 from dataflows_memory.models import ChatModel
 from dataflows_sdk.context import Context
 from dataflows_sdk.core.retry import NO_RETRY
-from dataflows_sdk.errors import EmbeddingError, ItemNotFoundError, ModelError
+from dataflows_sdk.errors import EmbeddingError, ItemNotFoundError, ModelError, RecallError
 
 from ..conftest import wait_until
 from .fakes import FakeEmbedder
@@ -181,3 +181,10 @@ def test_what_is_forgotten_while_it_is_asked_about_is_no_error(ctx: Context, pee
     peer.release.set()
     answer = asker.answered(run, timeout="60s")
     assert answer.run == run.id
+
+
+def test_conditions_are_a_mapping(memory: Memory) -> None:
+    memory.remember("a", meta={"project": "alpha"})
+    for where in ([("project", "eq", "alpha")], "project"):
+        with pytest.raises(RecallError, match="is no mapping"):
+            memory.recall("a", where=where)  # type: ignore[arg-type]
