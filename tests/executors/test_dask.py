@@ -19,6 +19,9 @@ from ..conftest import MakeContext, Need, wait_until
 from ..engine.workflows import FAST, declare
 from . import work
 
+#: one cluster, not one for each process of pytest
+pytestmark = pytest.mark.xdist_group("dask")
+
 
 @pytest.fixture(scope="module")
 def cluster(need: Need) -> Iterator[Any]:
@@ -30,7 +33,7 @@ def cluster(need: Need) -> Iterator[Any]:
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as made,
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as made,
     ):
         yield made
 
