@@ -25,7 +25,7 @@ demo: $(VENV)/.demo ## a dataflow on real data, killed in the middle, finished a
 	@$(BIN)/dataflows demo $(ARGS)
 
 test: $(VENV)/.test ## the whole test suite, on all cores
-	@$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n auto $(ARGS)
 
 lint: $(VENV)/.lint ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -76,6 +76,32 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
 
 
+#: modules that share something which takes long to start, and long ones: each in one process, and before all others
+TOGETHER = ("tests/notebook/test_lab.py", "tests/executors/test_ray.py", "tests/executors/test_dask.py")
+FIRST = (*TOGETHER, "tests/cli/test_demo.py", "tests/chaos/", "tests/engine/test_kill_sweep.py", "tests/notebooks/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that it is not waited for in the end; a sweep of everything takes an hour."""
+    for item in items:
+        if "sweep" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(3600 if _KILLS == "all" else 300))
+    items.sort(key=lambda item: next((n for n, each in enumerate(FIRST) if item.nodeid.startswith(each)), len(FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Every process takes the next test, but one takes a whole module of `TOGETHER`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((module for module in TOGETHER if nodeid.startswith(module)), nodeid)
+
+    return Scheduling(config, log)
+
+
 class Need(Protocol):
     """Call it with what is missing: ends the test."""
 
@@ -271,11 +297,3 @@ def sweep(dataflows_databases: TestDatabases) -> Sweep:
         return report
 
     return swept
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A sweep takes its time, all of it an hour."""
-    for item in items:
-        if "sweep" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.timeout(3600 if _KILLS == "all" else 300))

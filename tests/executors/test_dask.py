@@ -19,9 +19,6 @@ from ..conftest import MakeContext, Need, wait_until
 from ..engine.workflows import FAST, declare
 from . import work
 
-#: one cluster, not one for each process of pytest
-pytestmark = pytest.mark.xdist_group("dask")
-
 
 @pytest.fixture(scope="module")
 def cluster(need: Need) -> Iterator[Any]:

@@ -191,11 +191,11 @@ def test_children_are_on_the_branch_of_their_parent(make_ctx: MakeContext, embed
     ctx = make_ctx()
     memory = Memory(ctx, embedder)
 
-    @df.workflow("child")
+    @df.workflow("child-on-a-branch")
     def child(event: Any, step: Any) -> Any:
         return step.run("say", lambda: memory.remember(f"the fence is {event.payload}", ref="fence").added)
 
-    @df.workflow("parent")
+    @df.workflow("parent-on-a-branch")
     def parent(event: Any, step: Any) -> Any:
         step.run("first", lambda: None)
         return step.invoke("child", child, "blue" if step.run("which", lambda: True) else "red")

@@ -13,9 +13,8 @@ import pytest
 
 from .rig import Browser, Notebook
 
-# the worker that has the browser has all of them; and no test of an event loop in between
+# one process has the browser (TOGETHER in conftest.py); and no test of an event loop in between
 pytestmark = [
-    pytest.mark.xdist_group("browser"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
 ]
 
