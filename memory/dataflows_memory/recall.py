@@ -30,7 +30,7 @@ EXACT = 20_000
 #: in so many items
 POSTINGS, LEADING = 12_000, 1_000
 #: a word is looked up by itself if it stands in less than so many times the items that may be found
-_FEW = 3
+_FEW = 10
 #: words in fewer items are counted anew each time
 _COMMON = 1_000
 #: seconds for which the size of a place is taken to be what it was

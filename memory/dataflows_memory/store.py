@@ -129,7 +129,8 @@ class Store:
         vectors: Vectors | None = None,
     ) -> list[tuple[Any, ...]]:
         """Run a named statement."""
-        return Database.execute(connection, text_of(file, name, vectors), parameters)
+        prepare = False if (file, name) in _PLANNED else None
+        return Database.execute(connection, text_of(file, name, vectors), parameters, prepare=prepare)
 
     def ask(
         self, file: str, name: str, parameters: Sequence[Any] = (), vectors: Vectors | None = None
@@ -235,6 +236,8 @@ def check_name(what: str, name: object) -> None:
         raise RecallError(f"{what}={name!r} is no name: 1 to 200 letters, none of them a control character")
 
 
+#: what the best plan is depends on how many items are given, and on which conditions there are: planned each time
+_PLANNED = frozenset({("recall", "words_among"), ("recall", "allowed"), ("branches", "allowed")})
 #: parts of statements that several have
 _PARTS = {
     "item": ("items", "item_columns"),
