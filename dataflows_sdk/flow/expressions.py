@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from dataflows_sdk.core.parsing import parse
 from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import ConditionError
 from dataflows_sdk.flow.arithmetic import FUNCTIONS, add, calculate, truth
@@ -149,7 +150,7 @@ class _Reader:
         self.text = text
         self.words = words = Words(text)
         try:
-            tree = ast.parse(words.source, mode="eval")
+            tree = parse(words.source, mode="eval")
         except SyntaxError as error:
             what = error.msg.partition(". ")[0].replace("invalid syntax", "this cannot stand here")
             raise words.wrong_at(max(0, (error.offset or 1) - 1), what) from None

@@ -20,6 +20,8 @@ import types
 from enum import Enum
 from typing import Any
 
+from dataflows_sdk.core.parsing import parse
+
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 # file name → (the very list of lines that was parsed, definitions by line); a re-read file has a new list
 _parsed: dict[str, tuple[list[str], str, dict[int, list[_Definition]]]] = {}
@@ -88,7 +90,7 @@ def _definitions(filename: str, lines: list[str]) -> tuple[str, dict[int, list[_
         return known[1], known[2]
     text = "".join(lines)
     definitions: dict[int, list[_Definition]] = {}
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
             first = min([node.lineno, *(decorator.lineno for decorator in decorators)])

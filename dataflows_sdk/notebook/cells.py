@@ -9,6 +9,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from dataflows_sdk.context import Context
+from dataflows_sdk.core.parsing import parse
 from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.flow.builder import Flow
 
@@ -57,7 +58,7 @@ def run_defining(shell: Any, cell: str, name: str | None) -> list[Flow | Workflo
     text = shell.transform_cell(cell)
     # the compiler keeps the text, so that a workflow finds its source
     file = shell.compile.cache(text, 0, cell)
-    tree = ast.parse(text, file)
+    tree = parse(text, file)
     last = tree.body[-1] if tree.body else None
     target = name or "_flow"
     if isinstance(last, ast.Expr):

@@ -8,6 +8,7 @@ import html
 import textwrap
 from typing import Any
 
+from dataflows_sdk.core.parsing import parse
 from dataflows_sdk.core.shown import Sheet, to_html
 from dataflows_sdk.engine.definitions import Workflow
 from dataflows_sdk.engine.step import Step
@@ -97,7 +98,7 @@ class WorkflowPreview:
 def steps_in(source: str) -> list[tuple[int, str, str, bool]]:
     """Line, verb and name of the calls on the step object of a function's source, and whether they stand in a loop."""
     try:
-        tree = ast.parse(textwrap.dedent(source))
+        tree = parse(textwrap.dedent(source))
     except SyntaxError:
         return []
     function = next((n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))), None)

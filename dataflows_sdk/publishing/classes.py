@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
+from dataflows_sdk.core.parsing import parse
+
 __all__ = ["class_source"]
 
 _ABSENT = object()
@@ -54,7 +56,7 @@ def _definitions(lines: list[str], name: str) -> list[ast.ClassDef]:
     if not any(name in line for line in lines):
         return []
     try:
-        tree = ast.parse("".join(lines))
+        tree = parse("".join(lines))
     except (SyntaxError, ValueError, RecursionError):
         return []
     found: list[ast.ClassDef] = []

@@ -7,6 +7,8 @@ import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dataflows_sdk.core.parsing import parse
+
 __all__ = ["Names", "names_of"]
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -39,10 +41,10 @@ def names_of(text: str) -> Names:
     Raises:
         SyntaxError: it cannot be read.
     """
-    tree = ast.parse(text)
+    tree = parse(text)
     dotted = frozenset(chain for node in ast.walk(tree) if (chain := _chain(node)) is not None)
-    everything = _read_by(ast.unparse(_without_nonlocal(ast.parse(text))))
-    code = _read_by(ast.unparse(ast.fix_missing_locations(_WithoutHints().visit(_without_nonlocal(ast.parse(text))))))
+    everything = _read_by(ast.unparse(_without_nonlocal(parse(text))))
+    code = _read_by(ast.unparse(ast.fix_missing_locations(_WithoutHints().visit(_without_nonlocal(parse(text))))))
     early = frozenset(name for statement in tree.body for name in _early(statement)) & everything
     return Names(code, early, everything - code, dotted, frozenset(_free_nonlocals(tree)), _decorators(tree))
 

@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from dataflows_sdk.core.parsing import parse
 from dataflows_sdk.core.redact import Redactor
 from dataflows_sdk.core.redact_patterns import is_secret_name
 
@@ -23,7 +24,7 @@ _NAME_OF_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 def has_secret(text: str, redactor: Redactor) -> bool:
     """Whether a literal of the source is a known secret, has the shape of one, or is given to a name of one."""
-    tree = ast.parse(text)
+    tree = parse(text)
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         literal = node.value if isinstance(node, ast.Constant) and id(node) not in prose else None
