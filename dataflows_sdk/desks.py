@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dataflows_memory.agents.agent import Agents
+    from dataflows_memory.asking.prompt import PromptContext
     from dataflows_memory.desk import Memory
     from dataflows_memory.tools.desk import Tools
     from dataflows_sdk.approvals import Approvals
@@ -263,6 +264,15 @@ class Desks:
 
         made: Memory = desk("memory")(self._whole)
         return made
+
+    def context(self, question: str, budget_tokens: int = 2_000, **options: Any) -> PromptContext:
+        """What is remembered about a question, as numbered sources for a prompt; see `Memory.context` for the options.
+
+        Raises:
+            DefinitionError: no text is so short.
+            RecallError, EmbeddingError: it cannot be looked for.
+        """
+        return self.memory.context(question, budget_tokens, **options)
 
     @cached_property
     def tools(self) -> Tools:
