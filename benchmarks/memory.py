@@ -97,7 +97,7 @@ def quality(data: Path) -> None:
     print("| data | who | nDCG@10 | ms a question (p50, its embedding known) |")
     print("| --- | --- | ---: | ---: |")
     costs = []
-    with tempfile.TemporaryDirectory() as folder, df.connect(directory=folder, work=False) as ctx:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, df.connect(directory=folder, work=False) as ctx:
         for name in SETS:
             corpus, queries, grades = read(data / name)
             documents = [{**each, "ref": each["id"]} for each in corpus if each["text"].strip()]
@@ -152,7 +152,7 @@ def line(name: str, who: str, asked: Sequence[Any], grades: Any, find: Callable[
 def changes(rows: int) -> None:
     """What a table costs of which one row in a hundred changes."""
     embedder = Once()
-    with tempfile.TemporaryDirectory() as folder, df.connect(directory=folder, work=False) as ctx:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, df.connect(directory=folder, work=False) as ctx:
         memory = Memory(ctx, embedder)
         table = ctx.warehouse.table("tasks", {"id": int, "name": str}, key="id")
         table.upsert_many({"id": n, "name": f"task number {n} is about subject {n * 7919 % 1000}"} for n in range(rows))
@@ -179,7 +179,7 @@ def speed(items: int, data: Path) -> None:
     corpus, queries, _ = read(data / "scifact")
     sentences = [part for each in corpus for part in each["text"].split(". ") if len(part) > 30]
     random.seed(1)
-    with tempfile.TemporaryDirectory() as folder, df.connect(directory=folder, work=False) as ctx:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, df.connect(directory=folder, work=False) as ctx:
         memory = Memory(ctx, Random())
         begun = time.perf_counter()
         for scope in range(SCOPES):
