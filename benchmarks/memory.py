@@ -15,7 +15,8 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,14 @@ def ndcg(found: Sequence[str], grades: dict[str, int], k: int = 10) -> float:
     return gain / best if best else math.nan
 
 
+@contextmanager
+def database() -> Iterator[Any]:
+    """A context on a server of its own, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with df.connect(directory=folder, work=False) as ctx:
+            yield ctx
+
+
 class Once:
     """The local model; a text is embedded once for everybody who is compared, and the time is kept."""
 
@@ -97,7 +106,7 @@ def quality(data: Path) -> None:
     print("| data | who | nDCG@10 | ms a question (p50, its embedding known) |")
     print("| --- | --- | ---: | ---: |")
     costs = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, df.connect(directory=folder, work=False) as ctx:
+    with database() as ctx:
         for name in SETS:
             corpus, queries, grades = read(data / name)
             documents = [{**each, "ref": each["id"]} for each in corpus if each["text"].strip()]
@@ -152,7 +161,7 @@ def line(name: str, who: str, asked: Sequence[Any], grades: Any, find: Callable[
 def changes(rows: int) -> None:
     """What a table costs of which one row in a hundred changes."""
     embedder = Once()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, df.connect(directory=folder, work=False) as ctx:
+    with database() as ctx:
         memory = Memory(ctx, embedder)
         table = ctx.warehouse.table("tasks", {"id": int, "name": str}, key="id")
         table.upsert_many({"id": n, "name": f"task number {n} is about subject {n * 7919 % 1000}"} for n in range(rows))
@@ -179,7 +188,7 @@ def speed(items: int, data: Path) -> None:
     corpus, queries, _ = read(data / "scifact")
     sentences = [part for each in corpus for part in each["text"].split(". ") if len(part) > 30]
     random.seed(1)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, df.connect(directory=folder, work=False) as ctx:
+    with database() as ctx:
         memory = Memory(ctx, Random())
         begun = time.perf_counter()
         for scope in range(SCOPES):
