@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dataflows_sdk.context import Context
     from dataflows_sdk.engine.step import Step
+    from dataflows_sdk.notebook.widgets.browse import Browser
     from dataflows_sdk.runs import Run
 
 #: letters of a question that are kept
@@ -104,6 +105,19 @@ class Approvals(ShownAsTable):
             if (approver is None or not each.approvers or approver in each.approvers)
             and (each.expires_at is None or each.expires_at > now)
         )
+
+    def view(self, *, approver: str | None = None) -> Browser:
+        """What waits, as a list in a notebook: each with what it asks and buttons to approve or deny. Live.
+
+        Args:
+            approver: at first only what this person may answer.
+
+        Raises:
+            MissingExtraError: the extra ``notebook`` is not installed.
+        """
+        from dataflows_sdk.showing import browser
+
+        return browser("approvals", self._context, approver)
 
     def respond(
         self,

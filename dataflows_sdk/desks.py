@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.messages import Messages
     from dataflows_sdk.nodes.functions import FunctionVersion
     from dataflows_sdk.nodes.notify import Subscription
+    from dataflows_sdk.notebook.widgets.browse import Browser
     from dataflows_sdk.publishing.desk import Published, Publishing
     from dataflows_sdk.queues import Queues
     from dataflows_sdk.syncing.desk import ContextWarehouse
@@ -117,6 +118,32 @@ class Desks:
         whole = self._whole
         own = self._catalog.names() if whole._works else None
         return diagnose(whole._database, here=own, retention=whole._retention.shown, directory=self._directory)
+
+    def browse(
+        self,
+        workflow: str | None = None,
+        status: str | None = None,
+        *,
+        text: str | None = None,
+        since: str | None = None,
+        limit: int = 50,
+    ) -> Browser:
+        """The runs as a list in a notebook: with filters, pages, and the steps of the one that is chosen. Live.
+
+        Args:
+            workflow, status: what the filters begin with, as for `Context.runs`.
+            text: in the name of a workflow or an idempotency key, or what an id begins with.
+            since: an instant, or so long ago (``"24h"``).
+            limit: rows on a page, at most 200.
+
+        Raises:
+            MissingExtraError: the extra ``notebook`` is not installed.
+            DefinitionError: an unknown status, an instant that is none, or a limit out of range.
+        """
+        from dataflows_sdk.showing import browser
+
+        asked = {"workflow": workflow, "status": status, "text": text, "since": since}
+        return browser("runs", self._whole, asked, limit)
 
     @cached_property
     def messages(self) -> Messages:

@@ -136,7 +136,10 @@ class SavedFlow(ShownAsTable):
         return _version(rows[0])
 
     def compare(self, old: int, new: int) -> FlowDiff:
-        """What changed from one version to another: nodes and edges added, removed, modified, moved."""
+        """What changed from one version to another: nodes and edges added, removed, modified, moved.
+
+        A notebook shows it as one picture of both; ``.svg()`` gives that.
+        """
         one, other = self.get_version(old), self.get_version(new)
         return compare(
             FlowSpec.from_document(dict(one.document)), FlowSpec.from_document(dict(other.document)), old, new

@@ -347,6 +347,29 @@ class Run(Shown):
         result: Replay = engine.ask(dry_replay(engine, self._id, definition, self._events()))
         return result
 
+    def debug(self, workflow: Any = None, *, debugger: Any = None) -> Replay:
+        """Step through today's code against what is recorded, in pdb; in a notebook in IPython's debugger.
+
+        It stops at the workflow's first line. Steps give what is recorded and have no effect; where the code asks for
+        something that is not recorded, it ends.
+
+        Args:
+            workflow: other code; by default the workflow of this name in this process.
+            debugger: another `pdb.Pdb`.
+
+        Returns:
+            what `replay` gives.
+
+        Raises:
+            DefinitionError: it is a flow, which has no code to step through.
+            WorkflowNotFoundError: this process has no workflow of that name.
+        """
+        from dataflows_sdk.engine.debugging import debug
+
+        engine = self._context._engine
+        definition = engine.resolve(self.workflow if workflow is None else workflow)
+        return debug(engine, self._id, definition, self._events(), debugger)
+
     def fork(
         self,
         at: str | int | Sequence[str] | None = None,

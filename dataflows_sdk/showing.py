@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataflows_sdk.notebook.widgets.browse import Browser
     from dataflows_sdk.notebook.widgets.run import RunView
+
+
+def browser(of: str, *given: Any) -> Browser:
+    """A list to browse in a notebook: of ``"runs"``, ``"approvals"`` or ``"rows"``."""
+    from dataflows_sdk.notebook import display
+
+    found: Browser = getattr(display, f"browse_{of}")(*given)
+    return found
 
 
 class Shown:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dataflows_sdk.core.shown import ShownAsTable
+from dataflows_sdk.drawing.bundle import bundle, image
+from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.flow.model import EdgeSpec, FlowSpec, NodeSpec
 
 
@@ -50,6 +52,27 @@ class FlowDiff(ShownAsTable):
     moved_nodes: tuple[str, ...] = ()
     added_edges: tuple[EdgeDiff, ...] = ()
     removed_edges: tuple[EdgeDiff, ...] = ()
+    #: both contents, for the picture
+    _specs: tuple[FlowSpec, FlowSpec] | None = field(default=None, repr=False, compare=False)
+
+    def svg(self) -> str:
+        """Both versions as one picture: what was added, removed or changed is marked, what was removed is dashed.
+
+        Raises:
+            DefinitionError: this difference was not made by comparing two flows.
+        """
+        from dataflows_sdk.flow.diff_svg import diff_svg
+
+        if self._specs is None:
+            raise DefinitionError("only a difference that compare() gave has a picture")
+        return diff_svg(*self._specs, self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """What a notebook shows: the picture above the lists."""
+        if self._specs is None or not any(spec.nodes for spec in self._specs):
+            return {"text/plain": str(self), "text/html": self._repr_html_()}
+        picture = self.svg()
+        return bundle(picture, str(self), image(picture, str(self)) + self._repr_html_())
 
     def __bool__(self) -> bool:
         return any(
@@ -99,6 +122,7 @@ def compare(old: FlowSpec, new: FlowSpec, from_version: int = 0, to_version: int
         tuple(moved),
         tuple(_edge_diff(edge) for edge in new.edges if _edge(edge) not in edges_before),
         tuple(_edge_diff(edge) for edge in old.edges if _edge(edge) not in edges_after),
+        (old, new),
     )
 
 

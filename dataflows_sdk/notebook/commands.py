@@ -7,8 +7,6 @@ command on a queue and does nothing else.
 from __future__ import annotations
 
 import json
-import queue
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +15,16 @@ from dataflows_sdk.errors import DataflowsError, DefinitionError
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.folding import fold
 from dataflows_sdk.notebook.model import View
+from dataflows_sdk.notebook.queued import Queued, Tell, reply_to
 
 if TYPE_CHECKING:
     from dataflows_sdk.runs import Run
 
-Tell = Callable[[dict[str, Any]], None]
-
-#: commands that wait at most, and characters of a text that somebody wrote
-_QUEUED, _WRITTEN = 100, 100_000
-#: an idle thread ends after so many seconds
-_IDLE = 1.0
+#: characters of a text that somebody wrote
+_WRITTEN = 100_000
 
 
-class Commands:
+class Commands(Queued):
     """The commands of one view.
 
     Args:
@@ -40,10 +35,8 @@ class Commands:
     """
 
     def __init__(self, run: Run | None, view: View, tell: Tell, done: Callable[[], None]) -> None:
-        self._run, self._view, self._tell, self._done = run, view, tell, done
-        self._queue: queue.Queue[dict[str, Any]] = queue.Queue(_QUEUED)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        super().__init__(tell)
+        self._run, self._view, self._done = run, view, done
         self._known = {
             "decide": self._decide,
             "send": self._send,
@@ -54,60 +47,21 @@ class Commands:
             "why": self._why,
         }
 
-    def put(self, message: Any) -> None:
-        """Take a message of the page; returns at once. What is no command gets an answer that says so."""
-        if not isinstance(message, dict):
-            return
-        if message.get("do") == "ping":
-            self._tell({"do": "pong"})
-            return
-        with self._lock:
-            try:
-                self._queue.put_nowait(message)
-            except queue.Full:
-                self._tell(_reply(message, ok=False, text="too many commands wait already"))
-                return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="dataflows-view-commands", daemon=True)
-                self._thread.start()
-
-    def stop(self) -> None:
-        """Let the thread end."""
-        with self._lock:
-            if self._thread is not None:
-                self._queue.put({"do": "stop"})
-
-    def _work(self) -> None:
-        while True:
-            try:
-                message = self._queue.get(timeout=_IDLE)
-            except queue.Empty:
-                with self._lock:
-                    if self._queue.empty():
-                        self._thread = None
-                        return
-                continue
-            if message.get("do") == "stop":
-                with self._lock:
-                    self._thread = None
-                return
-            self._tell(self.answer(message))
-
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Do what a message says, and give the reply."""
         name = message.get("do")
         command = self._known.get(name) if isinstance(name, str) else None
         if command is None:
-            return _reply(message, ok=False, text=f"{name!r} is no command of a view: {', '.join(self._known)}")
+            return reply_to(message, ok=False, text=f"{name!r} is no command of a view: {', '.join(self._known)}")
         if self._run is None:
-            return _reply(message, ok=False, text="this run is in an archive: nothing of it can be changed")
+            return reply_to(message, ok=False, text="this run is in an archive: nothing of it can be changed")
         mask = self._run._context._redactor.redact_text
         try:
-            reply = _reply(message, ok=True, **command(self._run, message))
+            reply = reply_to(message, ok=True, **command(self._run, message))
         except DataflowsError as error:
-            return _reply(message, ok=False, text=mask(str(error)))
+            return reply_to(message, ok=False, text=mask(str(error)))
         except Exception as error:  # noqa: BLE001 - one command must not end the others
-            return _reply(message, ok=False, text=mask(f"{type(error).__name__}: {error}"))
+            return reply_to(message, ok=False, text=mask(f"{type(error).__name__}: {error}"))
         if name not in ("detail", "why"):
             self._done()
         return reply
@@ -170,10 +124,6 @@ class Commands:
 
 def _forked(fork: Run) -> dict[str, Any]:
     return {"text": f'run2 = ctx.get("{fork.id}")', "run": fork.id}
-
-
-def _reply(message: dict[str, Any], *, ok: bool, **more: Any) -> dict[str, Any]:
-    return {"do": "reply", "id": message.get("id"), "page": message.get("page"), "ok": ok, **more}
 
 
 def _text(message: dict[str, Any], name: str) -> str:

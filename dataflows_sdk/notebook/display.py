@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dataflows_sdk.core.shown import MOST_ROWS
 from dataflows_sdk.drawing.bundle import bundle
 from dataflows_sdk.errors import DataflowsError, DefinitionError, MissingExtraError
 from dataflows_sdk.notebook import html, svg, text
@@ -15,8 +17,12 @@ from dataflows_sdk.notebook.sources import is_over, source_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.archive import ArchivedRun
+    from dataflows_sdk.context import Context
+    from dataflows_sdk.notebook.browsing import Source
+    from dataflows_sdk.notebook.widgets.browse import Browser
     from dataflows_sdk.notebook.widgets.run import RunView
     from dataflows_sdk.runs import Run
+    from dataflows_sdk.warehouse.table import Table
 
     AnyRun: TypeAlias = Run | ArchivedRun
 
@@ -90,6 +96,40 @@ def widget(run: AnyRun, at: str | int | None, keep: bool | None) -> RunView:
     return RunView(run, view, point(view, at), keep=keep)
 
 
+def browser(source: Source, call: str, instead: str) -> Browser:
+    """A list to browse.
+
+    Args:
+        source: what is in it.
+        call: what the user wrote.
+        instead: what shows the same without a widget.
+
+    Raises:
+        MissingExtraError: the extra ``notebook`` is not installed.
+    """
+    try:
+        from dataflows_sdk.notebook.widgets.browse import Browser
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("anywidget", "ipywidgets", "traitlets"):
+            raise
+        raise MissingExtraError(
+            f'{call} needs anywidget: pip install "dataflows-sdk[notebook]". Without it {instead} shows the same'
+        ) from None
+    return Browser(source)
+
+
+def browse_runs(context: Context, asked: Mapping[str, str | None], limit: int) -> Browser:
+    """See `Context.browse`."""
+    from dataflows_sdk.notebook.browse_runs import RunList
+
+    _check_limit(limit)
+    given = {name: value for name, value in asked.items() if value}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise DefinitionError(f"{name}= is a text, not {value!r}")
+    return browser(RunList(context, given, limit), "ctx.browse()", "ctx.runs()")
+
+
 def show(run: AnyRun) -> None:
     """What a notebook does with a run at the end of a cell.
 
@@ -105,3 +145,25 @@ def show(run: AnyRun) -> None:
     except DataflowsError:
         raise NotImplementedError from None
     found.show()
+
+
+def browse_approvals(context: Context, approver: str | None) -> Browser:
+    """See `Approvals.view`."""
+    from dataflows_sdk.notebook.browse_approvals import ApprovalList
+
+    if approver is not None and not isinstance(approver, str):
+        raise DefinitionError(f"approver= is a name, not {approver!r}")
+    return browser(ApprovalList(context, approver), "ctx.approvals.view()", "ctx.approvals.pending()")
+
+
+def browse_rows(table: Table, limit: int) -> Browser:
+    """See `Table.browse`."""
+    from dataflows_sdk.notebook.browse_rows import RowList
+
+    _check_limit(limit)
+    return browser(RowList(table, limit), "table.browse()", "table.find()")
+
+
+def _check_limit(limit: Any) -> None:
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST_ROWS:
+        raise DefinitionError(f"limit lies between 1 and {MOST_ROWS}, not {limit!r}")

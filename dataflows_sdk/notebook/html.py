@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -31,9 +32,9 @@ def asset(name: str) -> str:
     return files("dataflows_sdk.notebook.widgets").joinpath("static", name).read_text(encoding="utf-8")
 
 
-def module(name: str) -> str:
-    """The source of one of our modules, with what all of them share in front."""
-    return "\n".join(asset(part) for part in (*_SHARED, name))
+def module(name: str, shared: Sequence[str] = _SHARED) -> str:
+    """The source of one of our modules, with what it shares with others in front."""
+    return "\n".join(asset(part) for part in (*shared, name))
 
 
 def picture(view: View, n: int | None = None) -> str:

@@ -14,6 +14,7 @@ from dataflows_sdk.engine.placement import check_text
 from dataflows_sdk.engine.state import TERMINAL
 from dataflows_sdk.errors import DefinitionError, RunFinishedError
 from dataflows_sdk.runs import Run
+from dataflows_sdk.showing import browser
 from dataflows_sdk.syncing import positions
 from dataflows_sdk.syncing.declared import SYNC, SYNC_NAME
 from dataflows_sdk.syncing.report import SyncReport, SyncState
@@ -26,6 +27,7 @@ from dataflows_sdk.warehouse.sources.page import Bound
 if TYPE_CHECKING:
     from dataflows_sdk.context import Context
     from dataflows_sdk.warehouse.answer import Answer
+    from dataflows_sdk.warehouse.table import Table
 
 __all__ = ["PAGE_RETRY", "SYNC_NAME", "ContextWarehouse", "SyncRun", "Syncs"]
 
@@ -254,6 +256,9 @@ class ContextWarehouse(Syncs, Warehouse):
     def __init__(self, context: Context, **options: Any) -> None:
         super().__init__(context._database, **options)
         self._context = context
+
+    def _browse(self, table: Table, limit: int) -> Any:
+        return browser("rows", table, limit)
 
     def sql(self, query: str, *parameters: Any, as_of: Any = None, timeout: Duration | None = None) -> Answer:
         """Ask the tables and views with SQL, whatever the services they come from do just now: as ``ctx.sql``.

@@ -239,6 +239,15 @@ class Warehouse(Reporting, ShownAsTable):
 
     # --- the past ----------------------------------------------------------------------------------------
 
+    def browse(self, table: str, *, limit: int = 50) -> Any:
+        """The rows of a table as a list in a notebook; see `Table.browse`."""
+        return self[table].browse(limit=limit)
+
+    def _browse(self, table: Table, limit: int) -> Any:
+        """What shows things stands above us in the layers; a context's warehouse knows it."""
+        del limit
+        raise DefinitionError(f"table {table.name!r} belongs to no context, which is what shows it: ctx.warehouse")
+
     def history(self, table: str, key: Any) -> list[Version]:
         """Every version of a row, oldest first; a time in which it was deleted is one, too."""
         return self._reader.history(table, key)

@@ -222,6 +222,19 @@ class Table(ShownAsTable):
     def __bool__(self) -> bool:
         return True  # the table is there, however many rows it has
 
+    def browse(self, *, limit: int = 50) -> Any:
+        """The rows as a list in a notebook: in pages, with a filter, and of each row its history and why it is so.
+
+        Args:
+            limit: rows on a page, at most 200.
+
+        Raises:
+            MissingExtraError: the extra ``notebook`` is not installed.
+            DefinitionError: a limit out of range.
+            TableNotFoundError: it was dropped.
+        """
+        return self._warehouse._browse(self, limit)
+
     def history(self, key: Any) -> list[Version]:
         """Every version of a row, oldest first; a time in which it was deleted is one, too."""
         return self._warehouse._reader.history(self.name, key)

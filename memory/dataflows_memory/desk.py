@@ -18,13 +18,14 @@ from dataflows_memory.recall import Recaller, Wanted
 from dataflows_memory.sources import Sources
 from dataflows_memory.writing import Stored
 from dataflows_sdk.core.durations import Duration, parse_duration
-from dataflows_sdk.core.shown import Sheet, ShownAsTable
+from dataflows_sdk.core.shown import MOST_ROWS, Sheet, ShownAsTable
 from dataflows_sdk.errors import ItemNotFoundError, RecallError
 from dataflows_sdk.warehouse.table import in_thread
 
 if TYPE_CHECKING:
     from dataflows_memory.tables import Source
     from dataflows_sdk.core.durations import Instant
+    from dataflows_sdk.notebook.widgets.browse import Browser
 
 
 class Memory(Sources, Duplicates, Asking, ShownAsTable):
@@ -299,6 +300,30 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
             among,
             " ".join([*([] if vector is not None else [self._why_words(home)]), *map(_behind, behind)]),
         )
+
+    def search_box(
+        self, question: str = "", k: int = 20, *, collection: str = DEFAULT, scope: str | None = ""
+    ) -> Browser:
+        """A question, an origin and a time as inputs in a notebook; below them the hits and their scores.
+
+        Args:
+            question: what it begins with.
+            k: how many hits.
+            collection, scope: where it looks, as for `recall`.
+
+        Raises:
+            MissingExtraError: the extra ``notebook`` is not installed.
+            RecallError: a question is given, and there is no such collection or scope.
+        """
+        from dataflows_memory.searching import SearchBox
+        from dataflows_sdk.notebook.display import browser
+
+        if not isinstance(question, str):
+            raise RecallError(f"a question is a text, not {question!r}")
+        if not isinstance(k, int) or not 1 <= k <= MOST_ROWS:
+            raise RecallError(f"k={k!r}: a search box shows 1 to {MOST_ROWS} items")
+        box = SearchBox(self, question, k, collection, scope)
+        return browser(box, "ctx.memory.search_box()", "ctx.memory.recall()")
 
     # --- awaited -----------------------------------------------------------------------------------------
 

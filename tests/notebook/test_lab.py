@@ -290,3 +290,39 @@ def test_a_finished_run_is_whole_in_a_saved_notebook(browser: Browser, dataflows
         picture.wait_for()
         assert picture.evaluate("e => e.naturalWidth") > 100
         clean(reader)
+
+
+def test_runs_are_browsed_and_an_approval_is_answered_from_the_list(browser: Browser, dataflows_url: str) -> None:
+    source = "gate.set()\nruns = [ctx.start(asks, idempotency_key=f'key-{n}') for n in range(3)]\nctx.browse(limit=2)"
+    with browser.open(cells(dataflows_url, source, "ctx.approvals.view()")) as notebook:
+        notebook.run_all()
+        page = notebook.page
+        page.wait_for_function("() => document.querySelectorAll('.df-browse').length === 2")
+        runs, inbox = page.locator(".df-browse").nth(0), page.locator(".df-browse").nth(1)
+
+        # pages, a filter, and the details of a run; the list moves by itself
+        runs.locator("button[data-do=older]").click()
+        page.wait_for_function("() => document.querySelector('.df-browse').dataset.page === '2'")
+        assert runs.locator("tr[data-line]").count() == 1
+        runs.get_by_label("filter: text").fill("key-1")
+        page.wait_for_function(
+            "() => { const e = document.querySelector('.df-browse'); return e.dataset.page === '1' && e.dataset.shown === '1'; }"
+        )
+        line = runs.locator("tr[data-line] button.df-open")
+        line.focus()
+        page.keyboard.press("Enter")
+        runs.locator(".df-side img").wait_for()
+        assert "agree" in runs.locator(".df-side").inner_text()
+        notebook.shoot("browse-runs", runs)
+
+        inbox.locator("tr[data-line]").nth(2).wait_for()
+        assert "Publish <b>3</b> rows?" in inbox.inner_text()
+        inbox.locator("tr[data-line] button.df-open").nth(1).click()
+        inbox.get_by_label("note").fill("fine <i>by me</i>")
+        notebook.shoot("browse-approvals", inbox)
+        inbox.locator("button[data-do=approve]").click()
+        notebook.until("runs[1].status", "'succeeded'")
+        assert "by me" in notebook.kernel("str(runs[1].timeline()['agree'].output)")
+        runs.locator("tr[data-line][data-status=succeeded]").wait_for()
+        inbox.get_by_text("2 shown").wait_for()
+        clean(notebook)

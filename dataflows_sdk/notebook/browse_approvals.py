@@ -1,0 +1,117 @@
+"""What waits for people, as a list to answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dataflows_sdk.core.shown import Sheet
+from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunNotFoundError
+from dataflows_sdk.notebook import svg, text
+from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Source
+from dataflows_sdk.notebook.model import read
+from dataflows_sdk.notebook.sources import source_of
+from dataflows_sdk.runs import Run
+
+if TYPE_CHECKING:
+    from dataflows_sdk.approvals import Approval
+    from dataflows_sdk.context import Context
+
+_PAGE = 50
+
+
+class ApprovalList(Source):
+    """See `Approvals.view`."""
+
+    title, code, live = "approvals that wait", "ctx.approvals.respond(…)", True
+    empty = "nothing waits for an answer"
+
+    def __init__(self, context: Context, approver: str | None) -> None:
+        self._context = context
+        self._approver = approver
+
+    def fields(self) -> list[Field]:
+        """The filters."""
+        return [Field("text", "text"), Field("approver", "for whom", self._approver or "")]
+
+    def page(self, asked: Mapping[str, str], after: str | None) -> Page:
+        """The oldest first; a page begins behind the approval that the one before ended with."""
+        words = asked.get("text", "").lower()
+        found = [
+            each
+            for each in self._context.approvals.pending(approver=asked.get("approver"))
+            if words in f"{each.workflow} {each.node_id} {each.message}".lower()
+        ]
+        if after is not None:
+            since, _, identifier = after.partition(" ")
+            found = [each for each in found if (each.requested_at.isoformat(), each.id) > (since, identifier)]
+        found.sort(key=lambda each: (each.requested_at, each.id))
+        first = found[:_PAGE]
+        following = f"{first[-1].requested_at.isoformat()} {first[-1].id}" if len(found) > _PAGE else None
+        columns = ("asks", "workflow", "step", "since", "until", "for")
+        return Page(columns, [_line(each) for each in first], following)
+
+    def details(self, identifier: str) -> Details:
+        """The question, the run that asks, and the buttons."""
+        asked = next((each for each in self._context.approvals.pending() if each.id == identifier), None)
+        if asked is None:
+            raise ApprovalClosedError(self._decided(identifier), "answered")
+        run = Run(self._context, asked.run_id)
+        view = read(source_of(run))
+        rows = [
+            ("workflow", asked.workflow), ("run", asked.run_id), ("step", asked.node_id), ("since", asked.requested_at),
+            ("until", asked.expires_at or "no end"), ("for", ", ".join(asked.approvers) or "anybody"),
+            ("must approve", asked.required),
+        ]  # fmt: skip
+        texts = [
+            ("asks", asked.message),
+            ("steps", text.tree(view)),
+            ("in a cell", f'ctx.approvals.respond("{asked.id}", "approved")'),
+        ]
+        who = Field("responder", "who answers", asked.approvers[0] if asked.approvers else "", asked.approvers)
+        actions = (
+            Action("approve", "Approve", "yes", f'ctx.approvals.respond("{asked.id}", "approved")'),
+            Action("deny", "Deny", "no", f'ctx.approvals.respond("{asked.id}", "rejected")'),
+        )
+        title = f"{asked.workflow} · {asked.node_id}"
+        return Details(title, [Sheet("", rows)], texts, svg.dag(view), actions, (who, Field("comment", "note")))
+
+    def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
+        """Approve or deny."""
+        words = {"approve": "approved", "deny": "rejected"}
+        if action not in words:
+            raise DefinitionError(f"{action!r} cannot be done with an approval: only {' or '.join(words)}")
+        try:
+            self._context.approvals.respond(
+                identifier, words[action], responder=given.get("responder"), comment=given.get("comment")
+            )
+        except ApprovalClosedError as error:
+            if error.reason != "answered":
+                raise
+            raise ApprovalClosedError(self._decided(identifier), error.reason) from None
+        return f"{words[action]}" + (f" by {given['responder']}" if "responder" in given else "")
+
+    def _decided(self, identifier: str) -> str:
+        """Of one that does not wait any more: who decided what, as far as that is known."""
+        rows = self._context._read("approvals", "approval", (identifier,))
+        if not rows:
+            raise RunNotFoundError(f"there is no approval {identifier!r}")
+        output = json.loads(rows[0][6]).get("value") if rows[0][6] else None
+        if not output:
+            # taken, and not worked off yet; or the run was ended while it asked
+            given = self._context._read("approvals", "answers", (rows[0][0], f"approval:{identifier}"))
+            output = json.loads(given[0][1]) if given else {}
+        if not output.get("decision"):
+            return f"it waits no longer: its run is {rows[0][5]}"
+        return f"already decided by {output.get('responder') or 'somebody'}: {output['decision']}"
+
+    def mask(self, text: str) -> str:
+        """A text without secrets."""
+        return self._context._redactor.redact_text(text)
+
+
+def _line(asked: Approval) -> Line:
+    names = ", ".join(asked.approvers) or "anybody"
+    cells = (asked.message, asked.workflow, asked.node_id, asked.requested_at, asked.expires_at, names)
+    return Line(asked.id, cells, "waiting")

@@ -1,0 +1,162 @@
+// A list with filters, pages, details of a row and what can be done with it. The page says with each message what it
+// shows, so that the kernel keeps nothing for it; while it is to be seen it looks once a second, where the list moves.
+
+/** how long the kernel may take, how long somebody types, and how often we look; ms */
+const PATIENCE = 5000, TYPING = 180, AGAIN = 1000;
+
+/** @param {{model: any, el: HTMLElement}} given */
+function render({ model, el }) {
+  const title = model.get("title"), live = !!model.get("live"), page = Math.random().toString(36).slice(2);
+  const root = h("div", { class: "df-run df-browse", role: "group", "aria-label": title, "data-lm-suppress-shortcuts": "true" });
+  const theme = document.body.dataset.jpThemeLight;
+  if (theme) root.classList.add(theme === "false" ? "df-is-dark" : "df-is-light");
+  el.append(root);
+
+  // --- what the kernel is asked --------------------------------------------------------------------------
+  let number = 0, gone = false;
+  /** @type {Map<number, (answer: any) => void>} */
+  const open = new Map();
+  /** @param {any} message @param {(answer: any) => void} then */
+  function ask(message, then) {
+    const id = ++number, late = setTimeout(() => { lose(true); answer({ id, ok: false, text: `the kernel does not answer: it is busy or gone. In a cell: ${message.code ?? model.get("code")}` }); }, PATIENCE);
+    open.set(id, found => { clearTimeout(late); then(found); });
+    try { model.send({ ...message, id, page }); } catch (error) { answer({ id, ok: false, text: String(error) }); }
+  }
+  /** @param {any} message */
+  const answer = message => { const then = open.get(message.id); open.delete(message.id); then?.(message); };
+  /** @param {any} message */
+  const hear = message => { if (message.page === page) { lose(false); answer(message); } };
+  /** @param {boolean} now */
+  const lose = now => { if (now !== gone) { gone = now; banner.hidden = !now; now ? root.setAttribute("data-gone", "") : root.removeAttribute("data-gone"); } };
+  const closed = () => lose(true);
+  /** @param {string} text */
+  const speak = text => { say.textContent = text; };
+
+  // --- skeleton ------------------------------------------------------------------------------------------
+  /** @type {Record<string, any>} */
+  const inputs = {};
+  let typing = 0;
+  const changed = () => { clearTimeout(typing); typing = setTimeout(() => { before.length = 0; load(null); }, TYPING); };
+  /** @param {any} field @param {string} label @param {(() => void)|null} told */
+  const input = (field, label, told) => {
+    const made = field.options?.length
+      ? h("select", { "aria-label": label, onchange: told }, ...field.options.map(/** @param {string} each */ each => h("option", { value: each }, each || `any ${field.label}`)))
+      : h("input", { type: "search", "aria-label": label, placeholder: field.label, oninput: told });
+    made.value = field.value ?? "";
+    return made;
+  };
+  for (const field of model.get("fields")) inputs[field.name] = input(field, `filter: ${field.label}`, changed);
+  const count = h("span", { class: "df-dim df-sum" }), note = h("div", { class: "df-note df-dim", hidden: true });
+  const newer = button("Back", "the page before", () => { const to = before.pop(); if (to !== undefined) load(to); }, { "data-do": "newer", disabled: true });
+  const older = button("Next", "the next page", () => { if (shown.next !== null) { before.push(after); load(shown.next); } }, { "data-do": "older", disabled: true });
+  const banner = h("div", { class: "df-gone", role: "status", hidden: true }, "No word from the kernel: it is busy, or gone. This is the last that was known.");
+  const head = h("thead"), body = h("tbody"), side = h("div", { class: "df-side", role: "region", "aria-label": "details", tabindex: "0", hidden: true });
+  const say = h("div", { class: "df-say df-dim df-mono", role: "status" });
+  root.append(h("div", { class: "df-bar" }, h("span", { class: "df-name" }, title), count, h("span", { class: "df-grow" }), ...Object.values(inputs)), banner,
+    h("div", { class: "df-main df-list" }, h("div", { class: "df-scroll", role: "region", "aria-label": title, tabindex: "0" }, h("table", {}, head, body), note), side),
+    h("div", { class: "df-bar df-bot" }, newer, older), say);
+
+  // --- the list ------------------------------------------------------------------------------------------
+  /** @type {(string|null)[]} */
+  const before = [];
+  /** @type {string|null} */
+  let after = null, row = "";
+  /** @type {any} */
+  let shown = model.get("first");
+  let wanted = 0, looking = false;
+  const asked = () => Object.fromEntries(Object.entries(inputs).map(([name, made]) => [name, made.value]));
+
+  /** @param {string|[string, boolean][]} cell */
+  const content = cell => typeof cell === "string" ? [cell] : cell.map(([text, marked]) => marked ? h("mark", {}, text) : text);
+  function paint() {
+    const kept = root.contains(document.activeElement) || root.getRootNode().activeElement ? (root.getRootNode().activeElement ?? document.activeElement)?.dataset?.row : undefined;
+    head.replaceChildren(h("tr", {}, ...(shown.lines.length ? shown.columns : []).map(/** @param {string} name */ name => h("th", { scope: "col" }, name))));
+    body.replaceChildren(...shown.lines.map(/** @param {any} line */ line => {
+      const [first, ...others] = line.cells;
+      return h("tr", { "data-line": line.id, "data-status": line.status || null, "aria-selected": String(line.id === row), onclick: () => choose(line.id) },
+        h("td", {}, h("button", { type: "button", class: "df-open", "data-row": line.id, "aria-expanded": String(line.id === row) }, ...content(first ?? ""))),
+        ...others.map(/** @param {any} cell */ cell => h("td", {}, ...content(cell))));
+    }));
+    if (kept !== undefined) for (const each of body.querySelectorAll("button.df-open")) if (each.dataset.row === kept) each.focus();
+    count.textContent = `${shown.lines.length}${shown.next === null ? "" : "+"} shown${before.length ? `, page ${before.length + 1}` : ""}`;
+    note.textContent = shown.note; note.hidden = !shown.note;
+    newer.disabled = !before.length; older.disabled = shown.next === null;
+    root.setAttribute("data-page", String(before.length + 1));
+    root.setAttribute("data-shown", String(shown.lines.length));
+  }
+  /** @param {string|null} to */
+  function load(to) {
+    const turn = ++wanted;
+    after = to;
+    ask({ do: "page", asked: asked(), after }, found => {
+      if (turn !== wanted) return;   // somebody typed on
+      speak(found.ok ? "" : found.text);
+      if (found.ok) { shown = found.list; paint(); }
+    });
+  }
+  function look() {
+    if (!seen || document.hidden || looking) return;
+    const turn = wanted;
+    looking = true;
+    ask({ do: "look", asked: asked(), after, print: shown.print }, found => {
+      looking = false;
+      if (turn === wanted && found.ok && found.list) { shown = found.list; paint(); }
+    });
+  }
+
+  // --- the details of a row ------------------------------------------------------------------------------
+  /** @param {string} id */
+  function choose(id) {
+    row = id;
+    paint();
+    speak("…");
+    ask({ do: "details", row: id }, found => {
+      if (row !== id) return;
+      speak(found.ok ? "" : found.text);
+      if (found.ok) tell(id, found.details);
+    });
+  }
+  /** @param {string} id @param {any} details */
+  function tell(id, details) {
+    side.hidden = false;
+    side.setAttribute("data-of", id);
+    /** @type {Record<string, any>} */
+    const given = {};
+    for (const field of details.inputs) given[field.name] = input(field, field.label, null);
+    const act = details.actions.map(/** @param {any} each */ each => {
+      const made = button(each.label, each.label, () => {
+        made.disabled = true;
+        speak("…");
+        const values = Object.fromEntries(Object.entries(given).map(([name, found]) => [name, found.value]));
+        ask({ do: "act", row: id, action: each.name, given: values, code: each.code }, found => {
+          if (!found.ok) made.disabled = false;
+          speak(found.text ?? "");
+          if (live) load(after);
+        });
+      }, { "data-do": each.name, class: each.look ? `df-${each.look}` : null });
+      return made;
+    });
+    side.replaceChildren(
+      h("div", { class: "df-bar df-plain" }, h("span", { class: "df-name" }, details.title), h("span", { class: "df-grow" }), button("Close", "close the details", () => { row = ""; side.hidden = true; paint(); }, { "data-do": "close" })),
+      ...(act.length ? [h("div", { class: "df-bar df-plain" }, ...Object.values(given), ...act)] : []),
+      ...(details.svg ? [h("img", { alt: details.title, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(details.svg)}` })] : []),
+      ...details.sheets.flatMap(/** @param {any} sheet */ sheet => [
+        sheet.title ? h("div", { class: "df-head" }, sheet.title) : "",
+        sheet.columns ? table(sheet) : h("table", {}, h("tbody", {}, ...sheet.rows.map(/** @param {string[]} each */ each => h("tr", {}, h("th", { scope: "row" }, each[0]), h("td", {}, each[1]))))),
+        ...sheet.notes.map(/** @param {string} each */ each => h("div", { class: "df-dim" }, each))]),
+      ...details.texts.flatMap(/** @param {[string, string]} each */ ([name, text]) => [h("div", { class: "df-head" }, name), h("pre", {}, text)]));
+  }
+
+  // --- as long as it is there ----------------------------------------------------------------------------
+  let seen = true;
+  const watch = new IntersectionObserver(found => { seen = found.at(-1)?.isIntersecting ?? seen; });
+  watch.observe(root);
+  const timer = live ? setInterval(look, AGAIN) : 0;
+  model.on("msg:custom", hear);
+  model.on("comm:close", closed);
+  model.on("comm_live_update", closed);
+  paint();
+  return () => { clearInterval(timer); clearTimeout(typing); watch.disconnect(); model.off("msg:custom", hear); model.off("comm:close", closed); model.off("comm_live_update", closed); };
+}
+
+export default { render };
