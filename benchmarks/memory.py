@@ -73,9 +73,9 @@ def ndcg(found: Sequence[str], grades: dict[str, int], k: int = 10) -> float:
 @contextmanager
 def database() -> Iterator[Any]:
     """A context on a server of its own, which is gone afterwards."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with df.connect(directory=folder, work=False) as ctx:
-            yield ctx
+    folders = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with folders as folder, df.connect(directory=folder, work=False) as ctx:
+        yield ctx
 
 
 class Once:
