@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from dataflows_sdk.notebook import html
+
+from ..conftest import wait_until
 from .rig import Browser, Notebook
+from .test_pictures import view_of as many
 
 # one process has the browser (TOGETHER in conftest.py); and no test of an event loop in between
 pytestmark = [
@@ -290,3 +295,47 @@ def test_a_finished_run_is_whole_in_a_saved_notebook(browser: Browser, dataflows
         picture.wait_for()
         assert picture.evaluate("e => e.naturalWidth") > 100
         clean(reader)
+
+
+# --- pages of runs that are large ----------------------------------------------------------------------------------
+
+
+def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Path) -> None:
+    path = html.save(many(700), tmp_path / "many.html")
+    with browser.file(path) as page:
+        here = page.locator(".df-here")
+        here.wait_for()
+        painted = "e => new Set(e.getContext('2d').getImageData(0, 0, e.width, e.height).data).size"
+        page.wait_for_function(
+            "() => document.querySelector('div').shadowRoot.querySelector('.df-run').dataset.painted > 0"
+        )
+        canvas = page.locator(".df-many canvas")
+        assert canvas.evaluate(painted) > 8
+        assert page.locator(".df-many svg, .df-many [data-step]").count() == 1
+        # a box is found where it was painted; then arrows walk, and say where they are
+        page.get_by_role("button", name="show all").click()
+        here.focus()
+        first = here.get_attribute("data-step")
+        page.keyboard.press("ArrowRight")
+        second = here.get_attribute("data-step")
+        assert second != first
+        assert page.locator(".df-unseen").inner_text().startswith(f"{second}, completed")
+        page.keyboard.press("Enter")
+        page.locator(".df-side b", has_text=str(second)).wait_for()
+        place = here.bounding_box()
+        assert place is not None
+        page.keyboard.press("ArrowRight")
+        assert here.get_attribute("data-step") != second
+        page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        assert here.get_attribute("data-step") == second
+        # another point is another picture, and so is another theme
+        before = canvas.evaluate("e => e.toDataURL()")
+        page.locator(".df-slider").fill("3")
+        page.wait_for_function(
+            "() => document.querySelector('div').shadowRoot.querySelector('.df-run').dataset.n === '3'"
+        )
+        point = canvas.evaluate("e => e.toDataURL()")
+        assert point != before
+        page.emulate_media(color_scheme="dark")
+        wait_until(lambda: canvas.evaluate("e => e.toDataURL()") != point, "it is painted for the dark")
+        assert browser.errors == []

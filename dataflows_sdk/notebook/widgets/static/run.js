@@ -156,13 +156,14 @@ function render({ model, el }) {
   });
 
   // --- drawing -------------------------------------------------------------------------------------------
-  let drawn = drawGraph(graph, pick), time = drawTime(known, graph, drawn.index, go), timed = known.events.length;
+  const draw = () => (graph.ids.length > PAINTED ? paintGraph : drawGraph)(graph, pick);
+  let drawn = draw(), time = drawTime(known, graph, drawn.index, go), timed = known.events.length;
   /** the keys of the steps of each box @type {string[][]} */
   let members = [];
   let keyed = 0;
   function redraw() {
     graph = model.get("graph");
-    drawn = drawGraph(graph, pick);
+    drawn = draw();
     members = graph.ids.map(() => []); stood = []; keyed = 0; timed = -1;
     dag.replaceChildren(drawn.el, h("div", { class: "df-zoom" }, button("−", "zoom out", () => drawn.zoom(1.25)), button("+", "zoom in", () => drawn.zoom(0.8)), button("Fit", "show all", () => drawn.fit())));
     dag.style.minHeight = `${Math.max(160, Math.min(440, (graph.height + 48) * Math.min(1, 800 / (graph.width + 32)) + 40))}px`;
@@ -204,6 +205,7 @@ function render({ model, el }) {
       drawn.tell(i, box.status, box.detail, `${selected === graph.ids[i] ? "df-sel" : ""}${changed ? " df-changed" : ""}${wanted && graph.labels[i].toLowerCase().includes(wanted) ? " df-hit" : ""}`);
     });
     drawn.flow(i => boxes[i].status === "completed");
+    drawn.settle();
     if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go); when.replaceChildren(time.el); }
     time.move(n);
     const progress = whole.progress ? ` · ${whole.progress.text ?? ""} ${whole.progress.done ?? ""}${whole.progress.total ? "/" + whole.progress.total : ""}` : "";
