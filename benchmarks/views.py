@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - what the page is to do stands in one line each
 """How fast a run is seen: pages of runs in Chromium, with nothing else in them.
 
     python benchmarks/views.py                     # first paint, slider, size of the assets

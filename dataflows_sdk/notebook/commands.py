@@ -17,6 +17,8 @@ from dataflows_sdk.errors import DataflowsError, DefinitionError
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.folding import fold
 from dataflows_sdk.notebook.model import View
+from dataflows_sdk.notebook.sources import source_of
+from dataflows_sdk.notebook.written import rows
 
 if TYPE_CHECKING:
     from dataflows_sdk.runs import Run
@@ -25,6 +27,8 @@ Tell = Callable[[dict[str, Any]], None]
 
 #: commands that wait at most, and characters of a text that somebody wrote
 _QUEUED, _WRITTEN = 100, 100_000
+#: commands that change nothing
+_LOOKING = ("detail", "why", "writes", "rows")
 #: an idle thread ends after so many seconds
 _IDLE = 1.0
 
@@ -52,6 +56,8 @@ class Commands:
             "fork": self._fork,
             "detail": self._detail,
             "why": self._why,
+            "writes": self._writes,
+            "rows": self._rows,
         }
 
     def put(self, message: Any) -> None:
@@ -108,7 +114,7 @@ class Commands:
             return _reply(message, ok=False, text=mask(str(error)))
         except Exception as error:  # noqa: BLE001 - one command must not end the others
             return _reply(message, ok=False, text=mask(f"{type(error).__name__}: {error}"))
-        if name not in ("detail", "why"):
+        if name not in _LOOKING:
             self._done()
         return reply
 
@@ -162,6 +168,15 @@ class Commands:
     def _detail(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         at = message.get("at")
         return detail(run, _text(message, "key"), at if isinstance(at, int) else None)
+
+    def _writes(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        return {"text": "", "writes": source_of(run).writes(self._view.events)}
+
+    def _rows(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        n: Any = message.get("n")
+        table, changed = _text(message, "table"), message.get("changed") is True
+        return {"text": "", "table": rows(run, self._view.events, n, table, changed=changed)}
 
     def _why(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         del message

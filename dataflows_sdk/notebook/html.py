@@ -51,6 +51,7 @@ def state_of(view: View, n: int | None = None) -> dict[str, Any]:
         "head": view.head,
         "graph": view.page_graph(),
         "events": view.events,
+        "writes": view.writes,
         "cut": view.cut,
         "cursor": len(view.events) if n is None else n,
         "pins": [],

@@ -44,6 +44,7 @@ class RunView(anywidget.AnyWidget):
     #: drawn once; grown in place by the feed, so that a page that comes later gets all: what is sent are messages
     graph = traitlets.Dict().tag(sync=True)
     events = traitlets.Any().tag(sync=True)
+    writes = traitlets.Any().tag(sync=True)
     head = traitlets.Dict().tag(sync=True)
     cut = traitlets.Bool(False).tag(sync=True)
     commands = traitlets.Bool(False).tag(sync=True)
@@ -62,6 +63,7 @@ class RunView(anywidget.AnyWidget):
         super().__init__(
             graph=view.page_graph(),
             events=view.events,
+            writes=view.writes,
             head=view.head,
             cut=view.cut,
             commands=live is not None,

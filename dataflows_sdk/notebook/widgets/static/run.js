@@ -150,7 +150,7 @@ function render({ model, el }) {
     const at = /** @type {HTMLElement} */ (event.target);
     if (/^(TEXTAREA|SELECT)$/.test(at.tagName) || (at.tagName === "INPUT" && at !== slider) || event.ctrlKey || event.metaKey || event.altKey) return;
     /** @type {Record<string, () => void>} */
-    const keys = { f: failure, "[": () => pin(0), "]": () => pin(1), Backspace: () => back.click(), End: () => go(known.events.length) };
+    const keys = { f: failure, t: nextWrite, "[": () => pin(0), "]": () => pin(1), Backspace: () => back.click(), End: () => go(known.events.length) };
     const act = event.shiftKey && event.key === "ArrowRight" ? () => boundary(1) : event.shiftKey && event.key === "ArrowLeft" ? () => boundary(-1) : keys[event.key];
     if (act) { event.preventDefault(); act(); }
   });
@@ -256,11 +256,57 @@ function render({ model, el }) {
     }
   }
 
+  /** place, table, step, rows inserted, updated, deleted @type {[number, string, string|null, number, number, number][]} */
+  let writes = model.get("writes") ?? [];
+  let wroteAt = known.events.length, asking = false;
+  /** A step has ended since we asked what the run wrote: ask again, once at a time. @param {number} total */
+  function newWrites(total) {
+    if (!changes || asking || total === wroteAt) return;
+    const before = wroteAt;
+    wroteAt = total;
+    if (!known.events.slice(before).some(event => /^step\.(completed|failed|timed_out)$/.test(event[2]))) return;
+    asking = true;
+    ask({ do: "writes" }, found => { setTimeout(() => { asking = false; soon(); }, 1000); if (found.ok) { writes = found.writes; shownDetails = ""; soon(); } });
+  }
+  /** The tables that the run had written to after n events. @param {number} n @returns {Node[]} */
+  function tables(n) {
+    /** @type {Map<string, {all: number[], now: number[]|null, steps: Set<string>}>} */
+    const found = new Map();
+    for (const [place, name, step, ...counts] of writes) {
+      if (place > n) continue;
+      let one = found.get(name);
+      if (!one) found.set(name, one = { all: [0, 0, 0], now: null, steps: new Set() });
+      if (place === n) one.now ??= [0, 0, 0];
+      counts.forEach((count, i) => { one.all[i] += count; if (place === n && one.now) one.now[i] += count; });
+      if (step) one.steps.add(step);
+    }
+    if (!found.size) return [];
+    /** @param {number[]} counts */
+    const said = counts => ["+", "±", "−"].map((sign, i) => counts[i] ? sign + counts[i] : "").filter(each => each).join(" ");
+    const place = h("div", { class: "df-rows" });
+    /** @param {HTMLButtonElement} pressed @param {string} name @param {boolean} changed */
+    const look = (pressed, name, changed) => command(pressed, { do: "rows", n, table: name, changed, code: changed ? "run.wrote()" : `ctx.warehouse.as_of(…).find(${JSON.stringify(name)})` }, answer => {
+      if (answer.ok) place.replaceChildren(h("div", { class: "df-head" }, `${name} · ${changed ? "changed here" : "as of event " + n}`), table(answer.table));
+    });
+    return [h("div", { class: "df-head" }, `tables at event ${n}`), ...[...found].slice(0, 50).map(([name, { all, now, steps }]) => {
+      const rows = changes ? button("Rows", `rows of ${name} as of then`, () => look(rows, name, false), { "data-rows": name }) : null;
+      const change = changes && now ? button("Changed", `what changed in ${name} here`, () => look(change, name, true), { "data-changed": name }) : null;
+      return h("div", { class: now ? "df-wrote df-now" : "df-wrote", "data-table": name }, h("b", {}, name), ` ${said(all)} `, h("span", { class: "df-dim" }, `by ${short([...steps].join(", ") || "the run", 60)}${now ? " · here " + said(now) : ""} `), rows, change);
+    }), place];
+  }
+  /** The next event at which rows were written. */
+  function nextWrite() {
+    const at = cursor(), places = writes.map(each => each[0]).sort((a, b) => a - b), to = places.find(each => each > at) ?? places[0];
+    if (to === undefined) speak("the run wrote no rows"); else go(to);
+  }
+
   let shownDetails = "";
   /** @param {Whole} whole @param {BoxState[]} boxes @param {string|null} selected @param {BoxState[][]|null} two @param {number[]} pins */
   function details(whole, boxes, selected, two, pins) {
     const i = selected === null || selected === undefined ? -1 : graph.ids.indexOf(selected), box = boxes[i];
-    const stamp = JSON.stringify([i, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
+    newWrites(known.events.length);
+    const until = writes.filter(each => each[0] <= whole.n).length, here = writes.some(each => each[0] === whole.n) ? whole.n : 0;
+    const stamp = JSON.stringify([i, until, here, changes && until ? whole.n : 0, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
     if (stamp === shownDetails) return;
     shownDetails = stamp;
     const found = [];
@@ -282,10 +328,10 @@ function render({ model, el }) {
       }
       if (!box.own && box.members.length > 20) found.push(h("div", { class: "df-dim" }, `and ${box.members.length - 20} more`));
       if (changes && box.own) { const more = button("All of it", "whole values and the source", () => whole_(more, graph.ids[i])); found.push(h("div", { class: "df-head" }, more)); }
-    } else found.push(h("div", { class: "df-dim" }, "Choose a step for what went in and came out. ←/→ event, Shift+←/→ step, f next failure, [ ] compare."));
+    } else found.push(h("div", { class: "df-dim" }, "Choose a step for what went in and came out. ←/→ event, Shift+←/→ step, f next failure, t next table write, [ ] compare."));
     if (whole.err) found.push(h("div", { class: "df-head" }, "the run failed"), h("pre", { class: "df-bad" }, whole.err));
     else if (whole.over && whole.out !== null) found.push(h("div", { class: "df-head" }, "result"), h("pre", {}, whole.out));
-    side.replaceChildren(...found);
+    side.replaceChildren(...found, ...tables(whole.n));
   }
   /** Ask for the whole values of a step. @param {HTMLButtonElement} pressed @param {string} key */
   function whole_(pressed, key) {
