@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.bulk.failure import failure_of
 from dataflows_sdk.errors import DataflowsError, DefinitionError
+from dataflows_sdk.notebook.against import compared
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.folding import fold
 from dataflows_sdk.notebook.model import View
@@ -28,7 +29,7 @@ Tell = Callable[[dict[str, Any]], None]
 #: commands that wait at most, and characters of a text that somebody wrote
 _QUEUED, _WRITTEN = 100, 100_000
 #: commands that change nothing
-_LOOKING = ("detail", "why", "writes", "rows")
+_LOOKING = ("detail", "why", "writes", "rows", "diff")
 #: an idle thread ends after so many seconds
 _IDLE = 1.0
 
@@ -58,6 +59,7 @@ class Commands:
             "why": self._why,
             "writes": self._writes,
             "rows": self._rows,
+            "diff": self._diff,
         }
 
     def put(self, message: Any) -> None:
@@ -177,6 +179,9 @@ class Commands:
         n: Any = message.get("n")
         table, changed = _text(message, "table"), message.get("changed") is True
         return {"text": "", "table": rows(run, self._view.events, n, table, changed=changed)}
+
+    def _diff(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        return {"text": "", "against": compared(run, run._context.get(_text(message, "other")))}
 
     def _why(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         del message

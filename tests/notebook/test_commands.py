@@ -207,3 +207,37 @@ def test_rows_as_of_a_point(ctx: df.Context) -> None:
         assert not page.ask(**{"do": "rows", "table": "tasks", "n": place["nothing"], **bad})["ok"]
     assert not page.ask(do="rows", table="tasks", n=place["nothing"], changed=True)["ok"]
     assert page.changed == 0
+
+
+def test_one_run_beside_another(ctx: df.Context) -> None:
+    secret = "medlar-tree-token-66012"
+
+    async def pricing(event: Any, step: Any) -> None:
+        await step.run("same", lambda: 1)
+        await step.run("price", lambda: event.payload["n"])
+        if event.payload["n"] > 1:
+            await step.run("more", lambda: "with " + event.payload["token"])
+
+    flow = declare(pricing)
+    one = ctx.start(flow, {"n": 1, "token": ""}).wait("20s")
+    two = ctx.start(flow, {"n": 2, "token": secret}).wait("20s")
+    assert (one.status, two.status) == ("succeeded", "succeeded"), one.error
+    REDACTOR.add(secret)
+    page = Page(one)
+    found = page.ask(do="diff", other=two.id)["against"]
+    assert found["run"] == two.id
+    assert [step[0] for step in found["steps"]] == ["price", "more"]
+    assert found["steps"][0] == ["price", "1", "2"]
+    assert found["steps"][1][1] is None
+    assert [line[0] for line in found["head"]] == ["input"]
+    assert secret not in str(found)
+    assert page.changed == 0
+    for bad in (one.id, "nothing", None, 3):
+        assert not page.ask(do="diff", other=bad)["ok"]
+    pytest.importorskip("anywidget")
+    view = one.view(against=two)
+    assert view.against == found
+    view.close()
+    for wrong in (one, "x", 3):
+        with pytest.raises(DefinitionError, match="another run"):
+            one.view(against=wrong)  # type: ignore[arg-type]

@@ -297,6 +297,52 @@ def test_a_finished_run_is_whole_in_a_saved_notebook(browser: Browser, dataflows
         clean(reader)
 
 
+WRITES = """import dataflows_sdk as df
+ctx = df.connect({url!r})
+stock = ctx.warehouse.table("stock", {{"id": int, "name": str, "left": int}}, key="id")
+@df.workflow("restock")
+async def restock(event, step):
+    await step.run("count", lambda: stock.upsert_many([{{"id": n, "name": f"<b>{{n}}</b>", "left": n}} for n in range(5)]).inserted)
+    await step.run("order", lambda: event.payload["n"])
+    return await step.run("store", lambda: stock.upsert({{"id": 3, "name": "three", "left": event.payload["n"]}}) and 1)
+one = ctx.start(restock, {{"n": 10}})
+one.result()
+two = ctx.start(restock, {{"n": 20}})
+two.result()
+"""
+
+
+def test_rows_at_a_point_and_one_run_beside_another(browser: Browser, dataflows_url: str) -> None:
+    with browser.open([WRITES.format(url=dataflows_url), "one.view(against=two)"]) as notebook:
+        notebook.run_all()
+        view = notebook.page.locator(RUN).first
+        view.locator("[data-table=stock]").wait_for()
+        # what differs is on the boxes and in a list
+        assert view.locator("[data-beside]").evaluate_all("all => all.map(e => e.dataset.beside)") == ["count", "order"]
+        assert view.locator(".df-box.df-changed").evaluate_all("all => all.map(e => e.dataset.step)") == [
+            "count",
+            "order",
+        ]
+        notebook.shoot("view-against", view)
+        view.get_by_role("button", name="stop comparing runs").click()
+        assert view.locator(".df-box.df-changed").count() == 0
+        # t goes from write to write; rows as of then are asked of the kernel
+        view.locator(".df-slider").focus()
+        notebook.page.keyboard.press("t")
+        view.locator("[data-table=stock].df-now", has_text="+5").wait_for()
+        view.locator("button[data-rows=stock]").click()
+        rows = view.locator(".df-rows tbody tr")
+        rows.first.wait_for()
+        assert rows.all_inner_texts()[3].split("\t") == ["count", "3", "<b>3</b>", "3"]
+        view.locator(".df-slider").focus()
+        notebook.page.keyboard.press("t")
+        view.locator("[data-table=stock].df-now", has_text="±1").wait_for()
+        view.locator("button[data-changed=stock]").click()
+        view.locator(".df-rows td", has_text="name = three, left = 10").wait_for()
+        notebook.shoot("view-tables", view)
+        clean(notebook)
+
+
 # --- pages of runs that are large ----------------------------------------------------------------------------------
 
 

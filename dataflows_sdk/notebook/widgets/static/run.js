@@ -74,9 +74,10 @@ function render({ model, el }) {
   const answer = message => { const then = open.get(message.id); open.delete(message.id); then?.(message); };
   /** Give a command: its button is off until there is an answer. @param {HTMLButtonElement|null} pressed @param {any} message @param {(answer: any) => void} [then] */
   function command(pressed, message, then) {
+    const page_ = /** @type {any} */ (root.getRootNode()), held = !!pressed && page_.activeElement === pressed;
     if (pressed) pressed.disabled = true;
     speak("…");
-    ask(message, found => { if (pressed && (!found.ok || then)) pressed.disabled = false; speak(found.text ?? ""); then?.(found); });
+    ask(message, found => { if (pressed && (!found.ok || then)) { pressed.disabled = false; if (held && page_.activeElement === document.body) pressed.focus({ preventScroll: true }); } speak(found.text ?? ""); then?.(found); });
   }
   /** @param {string} text */
   const speak = text => { say.textContent = text; };
@@ -198,10 +199,11 @@ function render({ model, el }) {
     sortKeys();
     const boxes = boxesAt(n), wanted = find.value.trim().toLowerCase();
     const two = pins.length === 2 && pins[0] != null && pins[1] != null ? [boxesAt(Math.min(pins[0], total)), boxesAt(Math.min(pins[1], total))] : null;
+    const beside = besides();
     let done = 0;
     boxes.forEach((box, i) => {
       if (box.status === "completed" || box.status === "skipped") done++;
-      const changed = two && (two[0][i].status !== two[1][i].status || result(two[0][i]) !== result(two[1][i]));
+      const changed = beside?.has(i) || two && (two[0][i].status !== two[1][i].status || result(two[0][i]) !== result(two[1][i]));
       drawn.tell(i, box.status, box.detail, `${selected === graph.ids[i] ? "df-sel" : ""}${changed ? " df-changed" : ""}${wanted && graph.labels[i].toLowerCase().includes(wanted) ? " df-hit" : ""}`);
     });
     drawn.flow(i => boxes[i].status === "completed");
@@ -256,6 +258,35 @@ function render({ model, el }) {
     }
   }
 
+  /** the other run that this one is beside, when it was read @type {{run: string, workflow: string, head: [string, string|null, string|null][], steps: [string, string|null, string|null][], count: number}|null} */
+  let other = model.get("against") ?? null;
+  let otherAt = known.heads[known.events.length].over;
+  /** The boxes with steps that differ from the other run's. @returns {Set<number>|null} */
+  function besides() {
+    if (!other) return null;
+    if (!otherAt && changes && known.heads[known.events.length].over) {   // it has ended since: now it can be told
+      otherAt = true;
+      ask({ do: "diff", other: other.run, code: "run.diff(other)" }, found => { if (found.ok) { other = found.against; shownDetails = ""; soon(); } });
+    }
+    /** @type {Set<number>} */
+    const found = new Set();
+    for (const [key] of other.steps) { const box = boxOf(key, drawn.index); if (box !== undefined) found.add(box); }
+    return found;
+  }
+  /** What differs from the other run, as a list. @returns {Node[]} */
+  function differences() {
+    if (!other) return [];
+    /** @param {string|null} text */
+    const cell = text => h("td", {}, text === null ? h("span", { class: "df-dim" }, "–") : h("div", { class: "df-mono" }, short(text, 80)));
+    return [
+      h("div", { class: "df-head" }, `A = this run → B = run ${other.run.slice(0, 8)} of ${short(other.workflow, 40)}`),
+      h("div", { class: "df-against" }, other.count ? `${other.count} steps differ ` : "no step differs ", button("Clear", "stop comparing runs", () => { other = null; shownDetails = ""; soon(); })),
+      other.head.length || other.count ? h("div", { class: "df-scroll", tabindex: "0", role: "region", "aria-label": "what differs" }, h("table", {}, h("thead", {}, h("tr", {}, ...["", "A", "B"].map(name => h("th", { scope: "col" }, name)))), h("tbody", {},
+        ...other.head.map(([name, left, right]) => h("tr", {}, h("td", { class: "df-dim" }, name), cell(left), cell(right))),
+        ...other.steps.slice(0, 200).map(([key, left, right]) => { const box = boxOf(key, drawn.index); return h("tr", { "data-beside": key }, h("td", {}, box === undefined ? key : button(key, `choose ${key}`, () => pick(graph.ids[box]))), cell(left), cell(right)); })))) : h("span"),
+    ];
+  }
+
   /** place, table, step, rows inserted, updated, deleted @type {[number, string, string|null, number, number, number][]} */
   let writes = model.get("writes") ?? [];
   let wroteAt = known.events.length, asking = false;
@@ -306,7 +337,7 @@ function render({ model, el }) {
     const i = selected === null || selected === undefined ? -1 : graph.ids.indexOf(selected), box = boxes[i];
     newWrites(known.events.length);
     const until = writes.filter(each => each[0] <= whole.n).length, here = writes.some(each => each[0] === whole.n) ? whole.n : 0;
-    const stamp = JSON.stringify([i, until, here, changes && until ? whole.n : 0, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
+    const stamp = JSON.stringify([i, !!other, until, here, changes && until ? whole.n : 0, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
     if (stamp === shownDetails) return;
     shownDetails = stamp;
     const found = [];
@@ -331,7 +362,7 @@ function render({ model, el }) {
     } else found.push(h("div", { class: "df-dim" }, "Choose a step for what went in and came out. ←/→ event, Shift+←/→ step, f next failure, t next table write, [ ] compare."));
     if (whole.err) found.push(h("div", { class: "df-head" }, "the run failed"), h("pre", { class: "df-bad" }, whole.err));
     else if (whole.over && whole.out !== null) found.push(h("div", { class: "df-head" }, "result"), h("pre", {}, whole.out));
-    side.replaceChildren(...found, ...tables(whole.n));
+    side.replaceChildren(...differences(), ...found, ...tables(whole.n));
   }
   /** Ask for the whole values of a step. @param {HTMLButtonElement} pressed @param {string} key */
   function whole_(pressed, key) {
