@@ -385,3 +385,24 @@ def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Pa
         page.emulate_media(color_scheme="dark")
         wait_until(lambda: canvas.evaluate("e => e.toDataURL()") != point, "it is painted for the dark")
         assert browser.errors == []
+
+
+def test_time_is_zoomed_by_a_drag(browser: Browser, tmp_path: Path) -> None:
+    path = html.save(many(90, 2), tmp_path / "time.html")
+    with browser.file(path) as page:
+        time = page.locator(".df-time svg")
+        time.wait_for()
+        # chains of forty boxes apart: the end waited for one of each
+        assert time.locator(".df-critical").count() == 3
+        assert time.locator("[data-status=queued]").count() > 0
+        bars = time.locator(".df-bar-of").count()
+        frame = time.bounding_box()
+        assert frame is not None
+        page.mouse.move(frame["x"] + frame["width"] * 0.3, frame["y"] + 30)
+        page.mouse.down()
+        page.mouse.move(frame["x"] + frame["width"] * 0.5, frame["y"] + 30, steps=4)
+        page.mouse.up()
+        wait_until(lambda: 0 < time.locator(".df-bar-of").count() < bars / 2, "a part of the time is shown")
+        time.dblclick(position={"x": frame["width"] * 0.5, "y": 30})
+        wait_until(lambda: time.locator(".df-bar-of").count() == bars, "all of it is shown again")
+        assert browser.errors == []

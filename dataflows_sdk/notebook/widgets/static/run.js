@@ -158,7 +158,8 @@ function render({ model, el }) {
 
   // --- drawing -------------------------------------------------------------------------------------------
   const draw = () => (graph.ids.length > PAINTED ? paintGraph : drawGraph)(graph, pick);
-  let drawn = draw(), time = drawTime(known, graph, drawn.index, go), timed = known.events.length;
+  const zoom = { from: 0, to: 1 }, again = () => { timed = -1; soon(); };
+  let drawn = draw(), time = drawTime(known, graph, drawn.index, go, zoom, again), timed = known.events.length;
   /** the keys of the steps of each box @type {string[][]} */
   let members = [];
   let keyed = 0;
@@ -208,7 +209,7 @@ function render({ model, el }) {
     });
     drawn.flow(i => boxes[i].status === "completed");
     drawn.settle();
-    if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go); when.replaceChildren(time.el); }
+    if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go, zoom, again); when.replaceChildren(time.el); }
     time.move(n);
     const progress = whole.progress ? ` · ${whole.progress.text ?? ""} ${whole.progress.done ?? ""}${whole.progress.total ? "/" + whole.progress.total : ""}` : "";
     sum.textContent = `${head.run.slice(0, 8)} · ${done}/${boxes.length} steps · ${whole.status}${n < total ? " at this point" : ""} · ${duration(whole.t)}${progress}${model.get("cut") ? ` · the first ${total} events` : ""}`;
