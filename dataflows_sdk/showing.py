@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataflows_sdk.archive import ArchivedRun
     from dataflows_sdk.notebook.widgets.browse import Browser
     from dataflows_sdk.notebook.widgets.run import RunView
+    from dataflows_sdk.runs import Run
 
 
 def browser(of: str, *given: Any) -> Browser:
@@ -22,7 +24,9 @@ def browser(of: str, *given: Any) -> Browser:
 class Shown:
     """A part of `Run` and `ArchivedRun`."""
 
-    def view(self, at: str | int | None = None, *, keep: bool | None = None) -> RunView:
+    def view(
+        self, at: str | int | None = None, *, keep: bool | None = None, against: Run | ArchivedRun | None = None
+    ) -> RunView:
         """The run as a live view for notebooks: its steps, what happened when, and any point of its past.
 
         Args:
@@ -30,15 +34,16 @@ class Shown:
             keep: what becomes of the view when the run ends: True, it stays; False, a page that needs no kernel takes
                 its place, which a saved notebook still shows. By default it stays if the run is over already or
                 fails, since then one may want to retry or fork it.
+            against: another run: the steps in which it ended otherwise are marked and listed, with both outcomes.
 
         Raises:
             MissingExtraError: the extra ``notebook`` is not installed.
             RunNotFoundError: the run is not there any more.
-            DefinitionError: there is no such event or step.
+            DefinitionError: there is no such event or step, or *against* is no other run.
         """
         from dataflows_sdk.notebook import display
 
-        return display.widget(self, at, keep)  # type: ignore[arg-type]
+        return display.widget(self, at, keep, against)  # type: ignore[arg-type]
 
     def svg(self, at: str | int | None = None) -> str:
         """The run's steps as a picture, at its end or at a point; see `view`."""

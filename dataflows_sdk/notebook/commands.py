@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.bulk.failure import failure_of
 from dataflows_sdk.errors import DataflowsError, DefinitionError
+from dataflows_sdk.notebook.against import compared
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.folding import fold
 from dataflows_sdk.notebook.model import View
 from dataflows_sdk.notebook.queued import Queued, Tell, reply_to
+from dataflows_sdk.notebook.sources import source_of
+from dataflows_sdk.notebook.written import rows
 
 if TYPE_CHECKING:
     from dataflows_sdk.runs import Run
 
 #: characters of a text that somebody wrote
 _WRITTEN = 100_000
+#: commands that change nothing
+_LOOKING = ("detail", "why", "writes", "rows", "diff")
 
 
 class Commands(Queued):
@@ -45,6 +50,9 @@ class Commands(Queued):
             "fork": self._fork,
             "detail": self._detail,
             "why": self._why,
+            "writes": self._writes,
+            "rows": self._rows,
+            "diff": self._diff,
         }
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +70,7 @@ class Commands(Queued):
             return reply_to(message, ok=False, text=mask(str(error)))
         except Exception as error:  # noqa: BLE001 - one command must not end the others
             return reply_to(message, ok=False, text=mask(f"{type(error).__name__}: {error}"))
-        if name not in ("detail", "why"):
+        if name not in _LOOKING:
             self._done()
         return reply
 
@@ -116,6 +124,18 @@ class Commands(Queued):
     def _detail(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         at = message.get("at")
         return detail(run, _text(message, "key"), at if isinstance(at, int) else None)
+
+    def _writes(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        return {"text": "", "writes": source_of(run).writes(self._view.events)}
+
+    def _rows(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        n: Any = message.get("n")
+        table, changed = _text(message, "table"), message.get("changed") is True
+        return {"text": "", "table": rows(run, self._view.events, n, table, changed=changed)}
+
+    def _diff(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        return {"text": "", "against": compared(run, run._context.get(_text(message, "other")))}
 
     def _why(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         del message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
@@ -85,9 +86,14 @@ def _table(run: Run, frame: Any) -> dict[str, Any]:
         else head[name].to_list()
         for name in names
     ]
+    return grid(run, names, list(zip(*columns, strict=True)), count)
+
+
+def grid(run: Run, names: Sequence[Any], rows: Sequence[Sequence[Any]], count: int) -> dict[str, Any]:
+    """Columns and rows as a page gets them: texts, masked and cut; *count* is how many rows there are in all."""
     mask = run._context._redactor.redact_text
-    rows = [[cut(mask(str(cell)), _CELL) for cell in row] for row in zip(*columns, strict=True)]
-    return {"columns": [cut(mask(str(name)), _CELL) for name in names], "rows": rows, "of": count}
+    cells = [[cut(mask(str(cell)), _CELL) for cell in row[:_COLUMNS]] for row in rows]
+    return {"columns": [cut(mask(str(name)), _CELL) for name in names[:_COLUMNS]], "rows": cells, "of": count}
 
 
 def _masked(run: Run, text: str) -> str:

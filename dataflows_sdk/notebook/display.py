@@ -11,6 +11,7 @@ from dataflows_sdk.core.shown import MOST_ROWS
 from dataflows_sdk.drawing.bundle import bundle
 from dataflows_sdk.errors import DataflowsError, DefinitionError, MissingExtraError
 from dataflows_sdk.notebook import html, svg, text
+from dataflows_sdk.notebook.against import compared
 from dataflows_sdk.notebook.kernel import in_a_kernel
 from dataflows_sdk.notebook.model import View, over, position, read
 from dataflows_sdk.notebook.sources import is_over, source_of
@@ -81,7 +82,7 @@ def of_run(run: AnyRun) -> dict[str, Any]:
     return bundle(svg.dag(view), line, page)
 
 
-def widget(run: AnyRun, at: str | int | None, keep: bool | None) -> RunView:
+def widget(run: AnyRun, at: str | int | None, keep: bool | None, against: object = None) -> RunView:
     """See `Shown.view`."""
     try:
         from dataflows_sdk.notebook.widgets.run import RunView
@@ -93,7 +94,8 @@ def widget(run: AnyRun, at: str | int | None, keep: bool | None) -> RunView:
             "(run.svg()), as text (run.text()) and as a page (run.save_html(path))"
         ) from None
     view = view_of(run)
-    return RunView(run, view, point(view, at), keep=keep)
+    beside = compared(run, against) if against is not None else None
+    return RunView(run, view, point(view, at), keep=keep, against=beside)
 
 
 def browser(source: Source, call: str, instead: str) -> Browser:

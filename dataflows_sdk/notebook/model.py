@@ -65,12 +65,14 @@ class View:
         events: what happened, see `folding`.
         shape: the boxes and the edges between them.
         cut: whether there are more events than a view holds.
+        writes: what it wrote to the warehouse, see `written`.
     """
 
     head: dict[str, Any]
     events: list[Event]
     spec: FlowSpec | None
     cut: bool = False
+    writes: list[list[Any]] = field(default_factory=list)
     _shape: tuple[int, graph.Shape] | None = None
     _graphs: dict[int, tuple[graph.Shape, Layout[str]]] = field(default_factory=dict)
 
@@ -198,6 +200,7 @@ def read(source: Source, limit: int = EVENTS) -> View:
     if not view.cut:
         # the head was read before the events: what is newer is right
         view.head["status"] = view.at().status
+    view.writes = source.writes(view.events)
     return view
 
 

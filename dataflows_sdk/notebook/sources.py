@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -48,6 +48,10 @@ class Source(Protocol):
         """The definition, where the run is of a flow and it is known."""
         ...
 
+    def writes(self, events: Sequence[Event]) -> list[list[Any]]:
+        """What it wrote to the warehouse, see `written`."""
+        ...
+
     def closed(self) -> bool:
         """Whether nothing can be read any more."""
         ...
@@ -84,6 +88,11 @@ class _Stored:
         rows = run._context._read("look", "version", (run.workflow, run.version))
         return FlowSpec.from_document(rows[0][2]) if rows and rows[0][0] == "flow" and rows[0][2] else None
 
+    def writes(self, events: Sequence[Event]) -> list[list[Any]]:
+        from dataflows_sdk.notebook.written import placed
+
+        return placed(self._run.wrote(), events, self._run._head()["created_at"])
+
     def closed(self) -> bool:
         return self._run._context._closed
 
@@ -110,6 +119,10 @@ class _Archived:
 
     def spec(self) -> FlowSpec | None:
         return None
+
+    def writes(self, events: Sequence[Event]) -> list[list[Any]]:
+        del events
+        return []  # an archive has the rows' last state only
 
     def closed(self) -> bool:
         return False

@@ -161,6 +161,20 @@ class Browser:
             page.evaluate("() => window.jupyterapp.restored.then(() => null)")
         return self._page
 
+    @contextmanager
+    def file(self, path: Path) -> Iterator[Page]:
+        """A page that was saved, in a tab of its own; what it complains of is in `errors`."""
+        self.errors.clear()
+        page = self._context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda said: self._complained(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: self._complained(str(error)))
+        page.goto(path.as_uri())
+        try:
+            yield page
+        finally:
+            page.close()
+
     def _complained(self, text: str) -> None:
         if not any(noise in text for noise in _NOISE):
             self.errors.append(text)

@@ -109,7 +109,7 @@ def test_a_run_is_cancelled_and_forked(ctx: df.Context, waiting: Run) -> None:
 def test_what_failed_is_tried_again_as_a_new_run(ctx: df.Context, waiting: Run) -> None:
     run = ctx.start(failing(), None).wait("20s")
     reply = Page(run).ask(do="retry")
-    assert reply["ok"], reply
+    assert reply["ok"], reply["text"]
     fork = ctx.get(reply["run"])
     assert fork.forked_from == run
     assert fork.wait("20s").status == "failed"
@@ -165,3 +165,79 @@ def test_whole_values_are_bounded_and_masked(ctx: df.Context) -> None:
 
 def _raise() -> None:
     raise ValueError(f"with {TOKEN}")
+
+
+def test_rows_as_of_a_point(ctx: df.Context) -> None:
+    secret = "quince-tree-token-51820"
+    tasks = ctx.warehouse.table("tasks", {"id": int, "name": str}, key="id")
+    tasks.upsert({"id": 1, "name": "before"})
+
+    async def writing(event: Any, step: Any) -> None:
+        await step.run(
+            "first", lambda: tasks.upsert_many([{"id": 1, "name": secret}, {"id": 2, "name": "two"}]).inserted
+        )
+        await step.run("nothing", lambda: 1)
+        await step.run("second", lambda: tasks.delete(2).deleted)
+
+    run = ctx.start(declare(writing), None).wait("20s")
+    assert run.status == "succeeded", run.error
+    REDACTOR.add(secret)
+    tasks.upsert({"id": 1, "name": "after"})
+    view = view_of(run)
+    page = Page(run, view)
+    place = {event[3]: number + 1 for number, event in enumerate(view.events) if event[2] == "step.completed"}
+    assert view.writes == [
+        [place["first"], "tasks", "first", 1, 1, 0],
+        [place["second"], "tasks", "second", 0, 0, 1],
+    ]
+    assert page.ask(do="writes")["writes"] == view.writes
+    reply = page.ask(do="rows", table="tasks", n=place["nothing"])
+    assert reply["ok"], reply["text"]
+    found = reply["table"]
+    assert (found["columns"], found["of"]) == (["by step", "id", "name"], 2), found
+    assert [row[:2] for row in found["rows"]] == [["first", "1"], ["first", "2"]]
+    assert secret not in str(found)
+    assert page.ask(do="rows", table="tasks", n=len(view.events))["table"]["of"] == 1
+    changed = page.ask(do="rows", table="tasks", n=place["first"], changed=True)["table"]["rows"]
+    assert [row[:2] for row in changed] == [["update", "1"], ["insert", "2"]]
+    assert changed[0][2] == "name = before"
+    gone = page.ask(do="rows", table="tasks", n=place["second"], changed=True)["table"]["rows"]
+    assert gone == [["delete", "2", "id = 2, name = two", ""]]
+    for bad in ({"n": 1}, {"n": 0}, {"n": 10_000}, {"n": None}, {"n": True}, {"table": "runs"}, {"table": None}):
+        assert not page.ask(**{"do": "rows", "table": "tasks", "n": place["nothing"], **bad})["ok"]
+    assert not page.ask(do="rows", table="tasks", n=place["nothing"], changed=True)["ok"]
+    assert page.changed == 0
+
+
+def test_one_run_beside_another(ctx: df.Context) -> None:
+    secret = "medlar-tree-token-66012"
+
+    async def pricing(event: Any, step: Any) -> None:
+        await step.run("same", lambda: 1)
+        await step.run("price", lambda: event.payload["n"])
+        if event.payload["n"] > 1:
+            await step.run("more", lambda: "with " + event.payload["token"])
+
+    flow = declare(pricing)
+    one = ctx.start(flow, {"n": 1, "token": ""}).wait("20s")
+    two = ctx.start(flow, {"n": 2, "token": secret}).wait("20s")
+    assert (one.status, two.status) == ("succeeded", "succeeded"), one.error
+    REDACTOR.add(secret)
+    page = Page(one)
+    found = page.ask(do="diff", other=two.id)["against"]
+    assert found["run"] == two.id
+    assert [step[0] for step in found["steps"]] == ["price", "more"]
+    assert found["steps"][0] == ["price", "1", "2"]
+    assert found["steps"][1][1] is None
+    assert [line[0] for line in found["head"]] == ["input"]
+    assert secret not in str(found)
+    assert page.changed == 0
+    for bad in (one.id, "nothing", None, 3):
+        assert not page.ask(do="diff", other=bad)["ok"]
+    pytest.importorskip("anywidget")
+    view = one.view(against=two)
+    assert view.against == found
+    view.close()
+    for wrong in (one, "x", 3):
+        with pytest.raises(DefinitionError, match="another run"):
+            one.view(against=wrong)  # type: ignore[arg-type]

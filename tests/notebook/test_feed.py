@@ -57,6 +57,9 @@ class Journal:
     def spec(self) -> FlowSpec | None:
         return None
 
+    def writes(self, events: Any) -> list[list[Any]]:
+        return []
+
     def closed(self) -> bool:
         return False
 

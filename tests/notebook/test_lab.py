@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from dataflows_sdk.notebook import html
+
+from ..conftest import wait_until
 from .rig import Browser, Notebook
+from .test_pictures import view_of as many
 
 # one process has the browser (TOGETHER in conftest.py); and no test of an event loop in between
 pytestmark = [
@@ -326,3 +331,114 @@ def test_runs_are_browsed_and_an_approval_is_answered_from_the_list(browser: Bro
         runs.locator("tr[data-line][data-status=succeeded]").wait_for()
         inbox.get_by_text("2 shown").wait_for()
         clean(notebook)
+
+
+WRITES = """import dataflows_sdk as df
+ctx = df.connect({url!r})
+stock = ctx.warehouse.table("stock", {{"id": int, "name": str, "left": int}}, key="id")
+@df.workflow("restock")
+async def restock(event, step):
+    await step.run("count", lambda: stock.upsert_many([{{"id": n, "name": f"<b>{{n}}</b>", "left": n}} for n in range(5)]).inserted)
+    await step.run("order", lambda: event.payload["n"])
+    return await step.run("store", lambda: stock.upsert({{"id": 3, "name": "three", "left": event.payload["n"]}}) and 1)
+one = ctx.start(restock, {{"n": 10}})
+one.result()
+two = ctx.start(restock, {{"n": 20}})
+two.result()
+"""
+
+
+def test_rows_at_a_point_and_one_run_beside_another(browser: Browser, dataflows_url: str) -> None:
+    with browser.open([WRITES.format(url=dataflows_url), "one.view(against=two)"]) as notebook:
+        notebook.run_all()
+        view = notebook.page.locator(RUN).first
+        view.locator("[data-table=stock]").wait_for()
+        # what differs is on the boxes and in a list
+        assert view.locator("[data-beside]").evaluate_all("all => all.map(e => e.dataset.beside)") == ["count", "order"]
+        assert view.locator(".df-box.df-changed").evaluate_all("all => all.map(e => e.dataset.step)") == [
+            "count",
+            "order",
+        ]
+        notebook.shoot("view-against", view)
+        view.get_by_role("button", name="stop comparing runs").click()
+        assert view.locator(".df-box.df-changed").count() == 0
+        # t goes from write to write; rows as of then are asked of the kernel
+        view.locator(".df-slider").focus()
+        notebook.page.keyboard.press("t")
+        view.locator("[data-table=stock].df-now", has_text="+5").wait_for()
+        view.locator("button[data-rows=stock]").click()
+        rows = view.locator(".df-rows tbody tr")
+        rows.first.wait_for()
+        assert rows.all_inner_texts()[3].split("\t") == ["count", "3", "<b>3</b>", "3"]
+        view.locator(".df-slider").focus()
+        notebook.page.keyboard.press("t")
+        view.locator("[data-table=stock].df-now", has_text="±1").wait_for()
+        view.locator("button[data-changed=stock]").click()
+        view.locator(".df-rows td", has_text="name = three, left = 10").wait_for()
+        notebook.shoot("view-tables", view)
+        clean(notebook)
+
+
+# --- pages of runs that are large ----------------------------------------------------------------------------------
+
+
+def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Path) -> None:
+    path = html.save(many(700), tmp_path / "many.html")
+    with browser.file(path) as page:
+        here = page.locator(".df-here")
+        here.wait_for()
+        painted = "e => new Set(e.getContext('2d').getImageData(0, 0, e.width, e.height).data).size"
+        page.wait_for_function(
+            "() => document.querySelector('div').shadowRoot.querySelector('.df-run').dataset.painted > 0"
+        )
+        canvas = page.locator(".df-many canvas")
+        assert canvas.evaluate(painted) > 8
+        assert page.locator(".df-many svg, .df-many [data-step]").count() == 1
+        # a box is found where it was painted; then arrows walk, and say where they are
+        page.get_by_role("button", name="show all").click()
+        here.focus()
+        first = here.get_attribute("data-step")
+        page.keyboard.press("ArrowRight")
+        second = here.get_attribute("data-step")
+        assert second != first
+        assert page.locator(".df-unseen").inner_text().startswith(f"{second}, completed")
+        page.keyboard.press("Enter")
+        page.locator(".df-side b", has_text=str(second)).wait_for()
+        place = here.bounding_box()
+        assert place is not None
+        page.keyboard.press("ArrowRight")
+        assert here.get_attribute("data-step") != second
+        page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        assert here.get_attribute("data-step") == second
+        # another point is another picture, and so is another theme
+        before = canvas.evaluate("e => e.toDataURL()")
+        page.locator(".df-slider").fill("3")
+        page.wait_for_function(
+            "() => document.querySelector('div').shadowRoot.querySelector('.df-run').dataset.n === '3'"
+        )
+        point = canvas.evaluate("e => e.toDataURL()")
+        assert point != before
+        page.emulate_media(color_scheme="dark")
+        wait_until(lambda: canvas.evaluate("e => e.toDataURL()") != point, "it is painted for the dark")
+        assert browser.errors == []
+
+
+def test_time_is_zoomed_by_a_drag(browser: Browser, tmp_path: Path) -> None:
+    path = html.save(many(90, 2), tmp_path / "time.html")
+    with browser.file(path) as page:
+        time = page.locator(".df-time svg")
+        time.wait_for()
+        # chains of forty boxes apart: the end waited for one of each
+        assert time.locator(".df-critical").count() == 3
+        assert time.locator("[data-status=queued]").count() > 0
+        bars = time.locator(".df-bar-of").count()
+        frame = time.bounding_box()
+        assert frame is not None
+        page.mouse.move(frame["x"] + frame["width"] * 0.3, frame["y"] + 30)
+        page.mouse.down()
+        page.mouse.move(frame["x"] + frame["width"] * 0.5, frame["y"] + 30, steps=4)
+        page.mouse.up()
+        wait_until(lambda: 0 < time.locator(".df-bar-of").count() < bars / 2, "a part of the time is shown")
+        time.dblclick(position={"x": frame["width"] * 0.5, "y": 30})
+        wait_until(lambda: time.locator(".df-bar-of").count() == bars, "all of it is shown again")
+        assert browser.errors == []

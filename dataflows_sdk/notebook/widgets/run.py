@@ -44,16 +44,26 @@ class RunView(anywidget.AnyWidget):
     #: drawn once; grown in place by the feed, so that a page that comes later gets all: what is sent are messages
     graph = traitlets.Dict().tag(sync=True)
     events = traitlets.Any().tag(sync=True)
+    writes = traitlets.Any().tag(sync=True)
     head = traitlets.Dict().tag(sync=True)
     cut = traitlets.Bool(False).tag(sync=True)
     commands = traitlets.Bool(False).tag(sync=True)
     hint = traitlets.Unicode("").tag(sync=True)
     cursor = traitlets.Int(0).tag(sync=True)
+    against = traitlets.Dict(None, allow_none=True).tag(sync=True)
     pins = traitlets.List(traitlets.Int()).tag(sync=True)
     selected = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     follow = traitlets.Bool(True).tag(sync=True)
 
-    def __init__(self, run: Run | ArchivedRun, view: View, n: int | None = None, *, keep: bool | None = None) -> None:
+    def __init__(
+        self,
+        run: Run | ArchivedRun,
+        view: View,
+        n: int | None = None,
+        *,
+        keep: bool | None = None,
+        against: dict[str, Any] | None = None,
+    ) -> None:
         live: Run | None = run if hasattr(run, "_context") else None  # type: ignore[assignment]
         self._view = view
         self._keep = keep
@@ -62,12 +72,14 @@ class RunView(anywidget.AnyWidget):
         super().__init__(
             graph=view.page_graph(),
             events=view.events,
+            writes=view.writes,
             head=view.head,
             cut=view.cut,
             commands=live is not None,
             hint=_hint(),
             cursor=len(view.events) if n is None else n,
             follow=n is None,
+            against=against,
         )
         self._commands = Commands(live, view, self._tell, self._changed)
         self.on_msg(self._heard)

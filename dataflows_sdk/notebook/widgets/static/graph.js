@@ -3,11 +3,60 @@
 /** @typedef {{ids: string[], labels: string[], details: string[], stacked: number[], within: Record<string, number>, xy: number[],
  *   edges: [number, number, string, string, number][], width: number, height: number, box: [number, number]}} Graph */
 
-/** The graph as an element. @param {Graph} graph @param {(id: string) => void} pick told which box was chosen */
-function drawGraph(graph, pick) {
-  const count = graph.ids.length, [wide, high] = graph.box, plain = count > 600, stacked = new Set(graph.stacked);
+/** Which way each arrow goes. @type {Record<string, [number, number]>} */
+const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** The number of the box that shows a step, by its key. @param {Graph} graph */
+function indexOf(graph) {
   const index = new Map(graph.ids.map((id, i) => /** @type {[string, number]} */ ([id, i])));
   for (const [id, i] of Object.entries(graph.within)) index.set(id, i);
+  return index;
+}
+
+/** The nearest box in a direction, or -1. @param {Graph} graph @param {number} i @param {[number, number]} way */
+function nextTo(graph, i, way) {
+  let best = -1, least = Infinity;
+  for (let j = 0; j < graph.ids.length; j++) {
+    const x = graph.xy[2 * j] - graph.xy[2 * i], y = graph.xy[2 * j + 1] - graph.xy[2 * i + 1];
+    if (x * way[0] + y * way[1] <= 1) continue;
+    const far = Math.abs(x) * (way[0] ? 1 : 4) + Math.abs(y) * (way[1] ? 1 : 4);
+    if (far < least) { least = far; best = j; }
+  }
+  return best;
+}
+
+/** Which part of a graph is seen: zoomed by Ctrl and the wheel, moved by hand.
+ * @param {any} view @param {Graph} graph @param {(frame: number[]) => void} show told x, y, width and height of what is seen */
+function camera(view, graph, show) {
+  let frame = [0, 0, 1, 1];
+  /** @param {number[]} next */
+  const look = next => { frame = next; show(frame); };
+  const fit = () => look([-16, -16, graph.width + 32, graph.height + 34]);
+  /** @param {number} by */
+  const zoom = by => { const [x, y, w, hh] = frame; look([x + w * (1 - by) / 2, y + hh * (1 - by) / 2, w * by, hh * by]); };
+  view.addEventListener("wheel", /** @param {WheelEvent} event */ event => {   // a plain wheel scrolls the notebook
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    zoom(event.deltaY > 0 ? 1.1 : 0.9);
+  }, { passive: false });
+  /** @type {number[]|null} */
+  let held = null;
+  let far = 0;
+  view.addEventListener("pointerdown", /** @param {PointerEvent} event */ event => { held = [event.clientX, event.clientY, ...frame]; far = 0; });
+  view.addEventListener("pointermove", /** @param {PointerEvent} event */ event => {
+    if (!held || !(event.buttons & 1)) return;
+    const x = event.clientX - held[0], y = event.clientY - held[1], scale = Math.max(frame[2] / view.clientWidth, frame[3] / view.clientHeight);
+    far = Math.max(far, Math.hypot(x, y));
+    look([held[2] - x * scale, held[3] - y * scale, held[4], held[5]]);
+  });
+  // so many that nothing could be read: begin where it begins, readable
+  if (graph.width > 4000 || graph.height > 1800) look([-16, graph.height / 2 - 300, 1600, 600]); else fit();
+  return { fit, zoom, look, frame: () => frame, moved: () => far > 4 };
+}
+
+/** The graph as an element. @param {Graph} graph @param {(id: string) => void} pick told which box was chosen */
+function drawGraph(graph, pick) {
+  const count = graph.ids.length, [wide, high] = graph.box, stacked = new Set(graph.stacked), index = indexOf(graph);
   const view = s("svg", { role: "group", "aria-label": `graph of ${count} steps` }), all = s("g");
   const lines = s("g", { "aria-hidden": "true" });
   const byEdge = graph.edges.map(([, , d, label, dashed]) => {
@@ -25,59 +74,30 @@ function drawGraph(graph, pick) {
     const el = s("g", { class: "df-box", transform: `translate(${graph.xy[2 * i] - wide / 2} ${graph.xy[2 * i + 1] - high / 2})`, role: "button", tabindex: i ? -1 : 0, "data-step": graph.ids[i], "data-status": "pending" },
       hint, stacked.has(i) ? s("path", { class: "df-stack", d: `M6 ${high + 3}H${wide + 3}V6` }) : null, s("rect", { width: wide, height: high, rx: 7 }));
     el.append(mark);
-    if (!plain) el.append(s("text", { x: 28, y: 19 }, short(label, 20)), sub);
+    el.append(s("text", { x: 28, y: 19 }, short(label, 20)), sub);
     boxes.push({ el, mark, sub, hint, status: "", detail: "", more: "" });
     all.append(el);
   }
   view.append(all);
 
-  let frame = [0, 0, 1, 1];
-  const show = () => view.setAttribute("viewBox", frame.map(each => Math.round(each * 10) / 10).join(" "));
-  const fit = () => { frame = [-16, -16, graph.width + 32, graph.height + 34]; show(); };
-  /** @param {number} by */
-  const zoom = by => { const [x, y, w, hh] = frame; frame = [x + w * (1 - by) / 2, y + hh * (1 - by) / 2, w * by, hh * by]; show(); };
-  // so many that nothing could be read: begin where it begins, readable
-  const begin = () => { fit(); if (graph.width > 4000 || graph.height > 1800) { frame = [-16, graph.height / 2 - 300, 1600, 600]; show(); } };
-  begin();
-  view.addEventListener("wheel", /** @param {WheelEvent} event */ event => {   // a plain wheel scrolls the notebook
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    zoom(event.deltaY > 0 ? 1.1 : 0.9);
-  }, { passive: false });
-  /** @type {number[]|null} */
-  let held = null;
-  view.addEventListener("pointerdown", /** @param {PointerEvent} event */ event => { held = [event.clientX, event.clientY, ...frame]; });
-  view.addEventListener("pointermove", /** @param {PointerEvent} event */ event => {
-    if (!held || !(event.buttons & 1)) return;
-    const scale = Math.max(frame[2] / view.clientWidth, frame[3] / view.clientHeight);
-    frame = [held[2] - (event.clientX - held[0]) * scale, held[3] - (event.clientY - held[1]) * scale, held[4], held[5]];
-    show();
-  });
+  const seen = camera(view, graph, frame => view.setAttribute("viewBox", frame.map(each => Math.round(each * 10) / 10).join(" ")));
   /** @param {any} event @returns {number} */
   const which = event => { const found = event.target.closest?.(".df-box"); return found ? /** @type {number} */ (index.get(found.dataset.step)) : -1; };
   all.addEventListener("click", event => { const i = which(event); if (i >= 0) pick(graph.ids[i]); });
   /** @param {number} i */
   const focus = i => { for (const each of boxes) if (each.el.getAttribute("tabindex") === "0") each.el.setAttribute("tabindex", "-1"); boxes[i].el.setAttribute("tabindex", "0"); boxes[i].el.focus(); };
-  /** @type {Record<string, [number, number]>} */
-  const ways = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   all.addEventListener("keydown", /** @param {KeyboardEvent} event */ event => {   // one stop for Tab; arrows walk, Enter opens
-    const i = which(event), way = ways[event.key];
+    const i = which(event);
     if (i < 0) return;
     if (event.key === "Enter" || event.key === " ") { pick(graph.ids[i]); event.preventDefault(); event.stopPropagation(); return; }
-    if (!way || event.shiftKey) return;
+    if (!WAYS[event.key] || event.shiftKey) return;
     event.preventDefault(); event.stopPropagation();
-    let best = -1, least = Infinity;
-    for (let j = 0; j < count; j++) {
-      const x = graph.xy[2 * j] - graph.xy[2 * i], y = graph.xy[2 * j + 1] - graph.xy[2 * i + 1];
-      if (x * way[0] + y * way[1] <= 1) continue;
-      const far = Math.abs(x) * (way[0] ? 1 : 4) + Math.abs(y) * (way[1] ? 1 : 4);
-      if (far < least) { least = far; best = j; }
-    }
-    if (best >= 0) focus(best);
+    const next = nextTo(graph, i, WAYS[event.key]);
+    if (next >= 0) focus(next);
   });
 
   return {
-    el: view, index, fit, zoom,
+    el: view, index, fit: seen.fit, zoom: seen.zoom,
     /** Tell a box how it stands. @param {number} i @param {string} status @param {string} detail @param {string} more classes */
     tell(i, status, detail, more) {
       const box = boxes[i];
@@ -98,5 +118,6 @@ function drawGraph(graph, pick) {
     flow(done) {
       graph.edges.forEach((edge, i) => { const now = done(edge[0]); if (now !== passed[i]) { passed[i] = now; byEdge[i].classList.toggle("df-done", now); } });
     },
+    settle() {},
   };
 }

@@ -74,9 +74,10 @@ function render({ model, el }) {
   const answer = message => { const then = open.get(message.id); open.delete(message.id); then?.(message); };
   /** Give a command: its button is off until there is an answer. @param {HTMLButtonElement|null} pressed @param {any} message @param {(answer: any) => void} [then] */
   function command(pressed, message, then) {
+    const page_ = /** @type {any} */ (root.getRootNode()), held = !!pressed && page_.activeElement === pressed;
     if (pressed) pressed.disabled = true;
     speak("…");
-    ask(message, found => { if (pressed && (!found.ok || then)) pressed.disabled = false; speak(found.text ?? ""); then?.(found); });
+    ask(message, found => { if (pressed && (!found.ok || then)) { pressed.disabled = false; if (held && page_.activeElement === document.body) pressed.focus({ preventScroll: true }); } speak(found.text ?? ""); then?.(found); });
   }
   /** @param {string} text */
   const speak = text => { say.textContent = text; };
@@ -150,19 +151,21 @@ function render({ model, el }) {
     const at = /** @type {HTMLElement} */ (event.target);
     if (/^(TEXTAREA|SELECT)$/.test(at.tagName) || (at.tagName === "INPUT" && at !== slider) || event.ctrlKey || event.metaKey || event.altKey) return;
     /** @type {Record<string, () => void>} */
-    const keys = { f: failure, "[": () => pin(0), "]": () => pin(1), Backspace: () => back.click(), End: () => go(known.events.length) };
+    const keys = { f: failure, t: nextWrite, "[": () => pin(0), "]": () => pin(1), Backspace: () => back.click(), End: () => go(known.events.length) };
     const act = event.shiftKey && event.key === "ArrowRight" ? () => boundary(1) : event.shiftKey && event.key === "ArrowLeft" ? () => boundary(-1) : keys[event.key];
     if (act) { event.preventDefault(); act(); }
   });
 
   // --- drawing -------------------------------------------------------------------------------------------
-  let drawn = drawGraph(graph, pick), time = drawTime(known, graph, drawn.index, go), timed = known.events.length;
+  const draw = () => (graph.ids.length > PAINTED ? paintGraph : drawGraph)(graph, pick);
+  const zoom = { from: 0, to: 1 }, again = () => { timed = -1; soon(); };
+  let drawn = draw(), time = drawTime(known, graph, drawn.index, go, zoom, again), timed = known.events.length;
   /** the keys of the steps of each box @type {string[][]} */
   let members = [];
   let keyed = 0;
   function redraw() {
     graph = model.get("graph");
-    drawn = drawGraph(graph, pick);
+    drawn = draw();
     members = graph.ids.map(() => []); stood = []; keyed = 0; timed = -1;
     dag.replaceChildren(drawn.el, h("div", { class: "df-zoom" }, button("−", "zoom out", () => drawn.zoom(1.25)), button("+", "zoom in", () => drawn.zoom(0.8)), button("Fit", "show all", () => drawn.fit())));
     dag.style.minHeight = `${Math.max(160, Math.min(440, (graph.height + 48) * Math.min(1, 800 / (graph.width + 32)) + 40))}px`;
@@ -197,14 +200,16 @@ function render({ model, el }) {
     sortKeys();
     const boxes = boxesAt(n), wanted = find.value.trim().toLowerCase();
     const two = pins.length === 2 && pins[0] != null && pins[1] != null ? [boxesAt(Math.min(pins[0], total)), boxesAt(Math.min(pins[1], total))] : null;
+    const beside = besides();
     let done = 0;
     boxes.forEach((box, i) => {
       if (box.status === "completed" || box.status === "skipped") done++;
-      const changed = two && (two[0][i].status !== two[1][i].status || result(two[0][i]) !== result(two[1][i]));
+      const changed = beside?.has(i) || two && (two[0][i].status !== two[1][i].status || result(two[0][i]) !== result(two[1][i]));
       drawn.tell(i, box.status, box.detail, `${selected === graph.ids[i] ? "df-sel" : ""}${changed ? " df-changed" : ""}${wanted && graph.labels[i].toLowerCase().includes(wanted) ? " df-hit" : ""}`);
     });
     drawn.flow(i => boxes[i].status === "completed");
-    if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go); when.replaceChildren(time.el); }
+    drawn.settle();
+    if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go, zoom, again); when.replaceChildren(time.el); }
     time.move(n);
     const progress = whole.progress ? ` · ${whole.progress.text ?? ""} ${whole.progress.done ?? ""}${whole.progress.total ? "/" + whole.progress.total : ""}` : "";
     sum.textContent = `${head.run.slice(0, 8)} · ${done}/${boxes.length} steps · ${whole.status}${n < total ? " at this point" : ""} · ${duration(whole.t)}${progress}${model.get("cut") ? ` · the first ${total} events` : ""}`;
@@ -254,11 +259,86 @@ function render({ model, el }) {
     }
   }
 
+  /** the other run that this one is beside, when it was read @type {{run: string, workflow: string, head: [string, string|null, string|null][], steps: [string, string|null, string|null][], count: number}|null} */
+  let other = model.get("against") ?? null;
+  let otherAt = known.heads[known.events.length].over;
+  /** The boxes with steps that differ from the other run's. @returns {Set<number>|null} */
+  function besides() {
+    if (!other) return null;
+    if (!otherAt && changes && known.heads[known.events.length].over) {   // it has ended since: now it can be told
+      otherAt = true;
+      ask({ do: "diff", other: other.run, code: "run.diff(other)" }, found => { if (found.ok) { other = found.against; shownDetails = ""; soon(); } });
+    }
+    /** @type {Set<number>} */
+    const found = new Set();
+    for (const [key] of other.steps) { const box = boxOf(key, drawn.index); if (box !== undefined) found.add(box); }
+    return found;
+  }
+  /** What differs from the other run, as a list. @returns {Node[]} */
+  function differences() {
+    if (!other) return [];
+    /** @param {string|null} text */
+    const cell = text => h("td", {}, text === null ? h("span", { class: "df-dim" }, "–") : h("div", { class: "df-mono" }, short(text, 80)));
+    return [
+      h("div", { class: "df-head" }, `A = this run → B = run ${other.run.slice(0, 8)} of ${short(other.workflow, 40)}`),
+      h("div", { class: "df-against" }, other.count ? `${other.count} steps differ ` : "no step differs ", button("Clear", "stop comparing runs", () => { other = null; shownDetails = ""; soon(); })),
+      other.head.length || other.count ? h("div", { class: "df-scroll", tabindex: "0", role: "region", "aria-label": "what differs" }, h("table", {}, h("thead", {}, h("tr", {}, ...["", "A", "B"].map(name => h("th", { scope: "col" }, name)))), h("tbody", {},
+        ...other.head.map(([name, left, right]) => h("tr", {}, h("td", { class: "df-dim" }, name), cell(left), cell(right))),
+        ...other.steps.slice(0, 200).map(([key, left, right]) => { const box = boxOf(key, drawn.index); return h("tr", { "data-beside": key }, h("td", {}, box === undefined ? key : button(key, `choose ${key}`, () => pick(graph.ids[box]))), cell(left), cell(right)); })))) : h("span"),
+    ];
+  }
+
+  /** place, table, step, rows inserted, updated, deleted @type {[number, string, string|null, number, number, number][]} */
+  let writes = model.get("writes") ?? [];
+  let wroteAt = known.events.length, asking = false;
+  /** A step has ended since we asked what the run wrote: ask again, once at a time. @param {number} total */
+  function newWrites(total) {
+    if (!changes || asking || total === wroteAt) return;
+    const before = wroteAt;
+    wroteAt = total;
+    if (!known.events.slice(before).some(event => /^step\.(completed|failed|timed_out)$/.test(event[2]))) return;
+    asking = true;
+    ask({ do: "writes" }, found => { setTimeout(() => { asking = false; soon(); }, 1000); if (found.ok) { writes = found.writes; shownDetails = ""; soon(); } });
+  }
+  /** The tables that the run had written to after n events. @param {number} n @returns {Node[]} */
+  function tables(n) {
+    /** @type {Map<string, {all: number[], now: number[]|null, steps: Set<string>}>} */
+    const found = new Map();
+    for (const [place, name, step, ...counts] of writes) {
+      if (place > n) continue;
+      let one = found.get(name);
+      if (!one) found.set(name, one = { all: [0, 0, 0], now: null, steps: new Set() });
+      if (place === n) one.now ??= [0, 0, 0];
+      counts.forEach((count, i) => { one.all[i] += count; if (place === n && one.now) one.now[i] += count; });
+      if (step) one.steps.add(step);
+    }
+    if (!found.size) return [];
+    /** @param {number[]} counts */
+    const said = counts => ["+", "±", "−"].map((sign, i) => counts[i] ? sign + counts[i] : "").filter(each => each).join(" ");
+    const place = h("div", { class: "df-rows" });
+    /** @param {HTMLButtonElement} pressed @param {string} name @param {boolean} changed */
+    const look = (pressed, name, changed) => command(pressed, { do: "rows", n, table: name, changed, code: changed ? "run.wrote()" : `ctx.warehouse.as_of(…).find(${JSON.stringify(name)})` }, answer => {
+      if (answer.ok) place.replaceChildren(h("div", { class: "df-head" }, `${name} · ${changed ? "changed here" : "as of event " + n}`), table(answer.table));
+    });
+    return [h("div", { class: "df-head" }, `tables at event ${n}`), ...[...found].slice(0, 50).map(([name, { all, now, steps }]) => {
+      const rows = changes ? button("Rows", `rows of ${name} as of then`, () => look(rows, name, false), { "data-rows": name }) : null;
+      const change = changes && now ? button("Changed", `what changed in ${name} here`, () => look(change, name, true), { "data-changed": name }) : null;
+      return h("div", { class: now ? "df-wrote df-now" : "df-wrote", "data-table": name }, h("b", {}, name), ` ${said(all)} `, h("span", { class: "df-dim" }, `by ${short([...steps].join(", ") || "the run", 60)}${now ? " · here " + said(now) : ""} `), rows, change);
+    }), place];
+  }
+  /** The next event at which rows were written. */
+  function nextWrite() {
+    const at = cursor(), places = writes.map(each => each[0]).sort((a, b) => a - b), to = places.find(each => each > at) ?? places[0];
+    if (to === undefined) speak("the run wrote no rows"); else go(to);
+  }
+
   let shownDetails = "";
   /** @param {Whole} whole @param {BoxState[]} boxes @param {string|null} selected @param {BoxState[][]|null} two @param {number[]} pins */
   function details(whole, boxes, selected, two, pins) {
     const i = selected === null || selected === undefined ? -1 : graph.ids.indexOf(selected), box = boxes[i];
-    const stamp = JSON.stringify([i, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
+    newWrites(known.events.length);
+    const until = writes.filter(each => each[0] <= whole.n).length, here = writes.some(each => each[0] === whole.n) ? whole.n : 0;
+    const stamp = JSON.stringify([i, !!other, until, here, changes && until ? whole.n : 0, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
     if (stamp === shownDetails) return;
     shownDetails = stamp;
     const found = [];
@@ -280,10 +360,10 @@ function render({ model, el }) {
       }
       if (!box.own && box.members.length > 20) found.push(h("div", { class: "df-dim" }, `and ${box.members.length - 20} more`));
       if (changes && box.own) { const more = button("All of it", "whole values and the source", () => whole_(more, graph.ids[i])); found.push(h("div", { class: "df-head" }, more)); }
-    } else found.push(h("div", { class: "df-dim" }, "Choose a step for what went in and came out. ←/→ event, Shift+←/→ step, f next failure, [ ] compare."));
+    } else found.push(h("div", { class: "df-dim" }, "Choose a step for what went in and came out. ←/→ event, Shift+←/→ step, f next failure, t next table write, [ ] compare."));
     if (whole.err) found.push(h("div", { class: "df-head" }, "the run failed"), h("pre", { class: "df-bad" }, whole.err));
     else if (whole.over && whole.out !== null) found.push(h("div", { class: "df-head" }, "result"), h("pre", {}, whole.out));
-    side.replaceChildren(...found);
+    side.replaceChildren(...differences(), ...found, ...tables(whole.n));
   }
   /** Ask for the whole values of a step. @param {HTMLButtonElement} pressed @param {string} key */
   function whole_(pressed, key) {

@@ -1,12 +1,31 @@
 // What happened when: a row for each box, a bar for each try, idle times cut out.
 
-/** @param {History} history @param {Graph} graph @param {Map<string, number>} index @param {(n: number) => void} go told which event was chosen */
-function drawTime(history, graph, index, go) {
+/** The boxes that the run's end waited for: from what ended last back to what each began behind.
+ * @param {Graph} graph @param {Map<number, [number, number|null, string, string|null][]>} rows @param {number} last */
+function longest(graph, rows, last) {
+  /** @type {Map<number, number>} */
+  const ends = new Map();
+  for (const [box, tries] of rows) ends.set(box, Math.max(...tries.map(each => each[1] ?? last)));
+  /** @type {Map<number, number[]>} */
+  const before = new Map();
+  for (const [from, to] of graph.edges) { const found = before.get(to); if (found) found.push(from); else before.set(to, [from]); }
+  /** @type {Set<number>} */
+  const found = new Set();
+  /** @param {number[]} boxes */
+  const latest = boxes => boxes.filter(box => ends.has(box) && !found.has(box)).sort((a, b) => /** @type {number} */ (ends.get(b)) - /** @type {number} */ (ends.get(a)))[0];
+  for (let box = latest([...ends.keys()]); box !== undefined; box = latest(before.get(box) ?? [])) found.add(box);
+  return found;
+}
+
+/** @param {History} history @param {Graph} graph @param {Map<string, number>} index @param {(n: number) => void} go told which event was chosen
+ * @param {{from: number, to: number}} zoom which part of the axis is seen; kept by the caller, for a run that goes on is drawn again
+ * @param {() => void} again to be called when another part is wanted */
+function drawTime(history, graph, index, go, zoom, again) {
   const wide = 1000, names = 150, high = 16, most = 400, segments = 200, events = history.events;
   const el = s("svg", { role: "img", "aria-label": "what happened when" }), total = events.length, last = events.at(-1)?.[1] ?? 0;
   const time = axis(events.map(event => event[1]));
   /** @param {number} t */
-  const place = t => Math.round((names + (wide - names - 40) * time.at(t)) * 10) / 10;
+  const place = t => Math.round((names + (wide - names - 40) * Math.max(-0.01, Math.min(1.05, (time.at(t) - zoom.from) / (zoom.to - zoom.from)))) * 10) / 10;
   /** @type {Map<number, [number, number|null, string, string|null][]>} */
   const rows = new Map();
   for (const key of history.steps.keys()) {
@@ -14,14 +33,20 @@ function drawTime(history, graph, index, go) {
     if (box === undefined || !step || !step.tries.length) continue;
     let row = rows.get(box);
     if (!row) rows.set(box, row = []);
-    for (const each of step.tries) if (row.length < segments) row.push(each);
+    step.tries.forEach((each, j) => {
+      if (row.length >= segments) return;
+      const before = step.tries[j - 1]?.[1];
+      if (before != null && each[0] > before) row.push([before, each[0], "queued", null]);   // between two tries it waits for its turn
+      row.push(each);
+    });
   }
   const ordered = [...rows].sort((a, b) => a[1][0][0] - b[1][0][0]).slice(0, most), bottom = 18 + ordered.length * high + 6;
+  const long = longest(graph, rows, last);
   el.setAttribute("viewBox", `0 0 ${wide} ${bottom}`);
   for (const each of time.stretches) {
-    el.append(s("text", { class: "df-axis", x: place(each.begin), y: 11 }, duration(each.begin)));
-    const span = each.end - each.begin, step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 3e4, 6e4, 3e5, 6e5, 36e5, 216e5, 864e5].find(v => span / v <= 8 * each.wide + 1) ?? 864e5;
-    for (let t = Math.ceil((each.begin + step / 2) / step) * step; t <= each.end && span > 0; t += step) el.append(s("line", { class: "df-grid", x1: place(t), x2: place(t), y1: 14, y2: bottom }), s("text", { class: "df-axis", x: place(t) + 2, y: 11 }, duration(t)));
+    if (place(each.begin) >= names && place(each.begin) < wide - 30) el.append(s("text", { class: "df-axis", x: place(each.begin), y: 11 }, duration(each.begin)));
+    const span = each.end - each.begin, step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 3e4, 6e4, 3e5, 6e5, 36e5, 216e5, 864e5].find(v => span / v <= 8 * each.wide / (zoom.to - zoom.from) + 1) ?? 864e5;
+    for (let t = Math.ceil((each.begin + step / 2) / step) * step; t <= each.end && span > 0; t += step) if (place(t) >= names && place(t) <= wide - 20) el.append(s("line", { class: "df-grid", x1: place(t), x2: place(t), y1: 14, y2: bottom }), s("text", { class: "df-axis", x: place(t) + 2, y: 11 }, duration(t)));
     if (each.idle) {
       const left = place(each.end), right = place(each.end + each.idle);
       el.append(s("rect", { class: "df-idle", x: left, y: 0, width: Math.max(0, right - left), height: bottom }), s("text", { class: "df-axis", x: left + 2, y: bottom - 3 }, `⋯ ${duration(each.idle)}`));
@@ -29,16 +54,41 @@ function drawTime(history, graph, index, go) {
   }
   ordered.forEach(([box, tries], i) => {
     const y = 16 + i * high;
-    el.append(s("text", { x: 4, y: y + 11 }, short(graph.labels[box], 22)));
+    el.append(s("text", { x: 4, y: y + 11, class: long.has(box) ? "df-critical" : null }, short(graph.labels[box], 22)));
     for (const [begin, end, status, error] of tries) {
-      const left = place(begin), width = Math.max(2, place(end ?? last) - left);
+      if (place(end ?? last) < names || place(begin) > wide - 38) continue;
+      const left = Math.max(names, place(begin)), width = Math.max(2, place(end ?? last) - left);
       el.append(s("rect", { class: "df-bar-of", "data-status": status, x: left, y: y + 2, width, height: high - 6, rx: 2 }, s("title", {}, `${graph.labels[box]}: ${status} ${duration((end ?? last) - begin)}${error ? "\n" + error : ""}`)));
     }
   });
   const veil = s("rect", { class: "df-veil", y: 0, height: bottom }), cursor = s("line", { class: "df-cursor", y1: 0, y2: bottom });
   el.append(veil, cursor);
+  /** @param {MouseEvent} event */
+  const across = event => { const frame = el.getBoundingClientRect(); return (event.clientX - frame.left) / frame.width * wide; };
+  /** @param {number} x */
+  const part = x => Math.max(0, Math.min(1, zoom.from + (x - names) / (wide - names - 40) * (zoom.to - zoom.from)));
+  // a drag shows that part of the time, a double click all of it again
+  const held = s("rect", { class: "df-held", y: 0, height: bottom, width: 0 });
+  el.append(held);
+  let start = -1, dragged = false;
+  el.addEventListener("pointerdown", /** @param {PointerEvent} event */ event => { const x = across(event); dragged = false; start = x > names && event.button === 0 ? x : -1; });
+  el.addEventListener("pointermove", /** @param {PointerEvent} event */ event => {
+    if (start < 0 || !(event.buttons & 1)) return;
+    const x = Math.max(names, Math.min(wide - 40, across(event)));
+    if (!dragged && Math.abs(x - start) < 8) return;
+    if (!dragged) { dragged = true; el.setPointerCapture(event.pointerId); }
+    held.setAttribute("x", Math.min(x, start)); held.setAttribute("width", Math.abs(x - start));
+  });
+  el.addEventListener("pointerup", /** @param {PointerEvent} event */ event => {
+    if (!dragged) return;
+    const x = Math.max(names, Math.min(wide - 40, across(event))), one = part(Math.min(x, start)), two = part(Math.max(x, start));
+    held.setAttribute("width", 0); start = -1;
+    if (two - one > 0.0005) { zoom.from = one; zoom.to = two; again(); }
+  });
+  el.addEventListener("dblclick", () => { zoom.from = 0; zoom.to = 1; again(); });
   el.addEventListener("click", /** @param {MouseEvent} event */ event => {
-    const frame = el.getBoundingClientRect(), at = (event.clientX - frame.left) / frame.width * wide;
+    if (dragged) { dragged = false; return; }
+    const at = across(event);
     let n = 0;
     while (n < total && place(events[n][1]) <= at) n++;
     go(n);
@@ -47,7 +97,7 @@ function drawTime(history, graph, index, go) {
     el,
     /** @param {number} n */
     move(n) {
-      const x = n >= total ? wide - 36 : place(n ? events[n - 1][1] : 0);
+      const x = n >= total && zoom.to === 1 ? wide - 36 : place(n ? events[n - 1][1] : 0);
       cursor.setAttribute("x1", x); cursor.setAttribute("x2", x);
       veil.setAttribute("x", x); veil.setAttribute("width", n >= total ? 0 : Math.max(0, wide - x));
     },
