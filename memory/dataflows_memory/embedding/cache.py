@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from dataflows_memory.embedding.driving import adrive, drive
 from dataflows_memory.embedding.embedder import Embedder, clean_texts, import_numpy, without_surrogates
 from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, EmbeddingError
@@ -141,49 +142,35 @@ def embed_cached(embedder: Embedder, cache: Cache, texts: Sequence[str], *, quer
         EmbeddingError: as from the embedder, with `.done` by position in `texts`; also for a vector in the cache
             that is not as long as the embedder's.
     """
-    steps = _cached(texts, embedder, query=query)
-    result: Any = None
-    while True:
-        try:
-            step = steps.send(result) if not isinstance(result, EmbeddingError) else steps.throw(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+
+    def do(step: _Get | _Make | _Put) -> Any:
         match step:
             case _Get(hashes):
-                result = cache.get_many(embedder.name, hashes)
+                return cache.get_many(embedder.name, hashes)
             case _Put(vectors):
-                cache.put_many(embedder.name, vectors)
-                result = None
+                return cache.put_many(embedder.name, vectors)
             case _Make(missing):
-                try:
-                    result = embedder.embed(missing, query=query)
-                except EmbeddingError as error:
-                    result = error
+                return embedder.embed(missing, query=query)
+
+    return drive(_cached(texts, embedder, query=query), do)
 
 
 async def aembed_cached(
     embedder: Embedder, cache: Cache | AsyncCache, texts: Sequence[str], *, query: bool = False
 ) -> Embedded:
     """The same, awaited; the cache may be of either kind."""
-    steps = _cached(texts, embedder, query=query)
-    result: Any = None
-    while True:
-        try:
-            step = steps.send(result) if not isinstance(result, EmbeddingError) else steps.throw(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+
+    async def do(step: _Get | _Make | _Put) -> Any:
         match step:
             case _Get(hashes):
-                result = cache.get_many(embedder.name, hashes)
+                result: Any = cache.get_many(embedder.name, hashes)
             case _Put(vectors):
                 result = cache.put_many(embedder.name, vectors)
             case _Make(missing):
-                try:
-                    result = await embedder.aembed(missing, query=query)
-                except EmbeddingError as error:
-                    result = error
-        if inspect.isawaitable(result):
-            result = await result
+                return await embedder.aembed(missing, query=query)
+        return await result if inspect.isawaitable(result) else result
+
+    return await adrive(_cached(texts, embedder, query=query), do)
 
 
 def _cached(texts: Sequence[str], embedder: Embedder, *, query: bool) -> _Steps:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows_memory.embedding.batches import Ask, Reply, Terms, Wait, conversation
+from dataflows_memory.embedding.driving import adrive, drive
 from dataflows_memory.embedding.embedder import Usage
 from dataflows_memory.endpoint import OPENAI, checked_url, key_of, need_openai, public_url
 from dataflows_sdk.core.durations import Duration, parse_duration
@@ -139,32 +140,12 @@ class OpenAIEmbedder:
             EmbeddingRefusedError: trying again would not help.
         """
         steps = conversation(texts, self._terms, self._usage, lambda: self._dimension)
-        reply: Reply | None = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as end:
-                return self._learned(end.value)
-            if isinstance(step, Ask):
-                reply = self._post(step)
-            else:
-                reply = None
-                self._sleep(step)
+        return self._learned(drive(steps, self._do))
 
     async def aembed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:  # noqa: ARG002
         """The same, awaited."""
         steps = conversation(texts, self._terms, self._usage, lambda: self._dimension)
-        reply: Reply | None = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as end:
-                return self._learned(end.value)
-            if isinstance(step, Ask):
-                reply = await self._apost(step)
-            else:
-                reply = None
-                await self._asleep(step)
+        return self._learned(await adrive(steps, self._ado))
 
     def close(self) -> None:
         """Close the connections, those of event loops in their loops; the next call opens new ones."""
@@ -236,6 +217,18 @@ class OpenAIEmbedder:
         except openai.OpenAIError as error:
             return _reply(error)
         return Reply(answer.status_code, answer.content, answer.headers)
+
+    def _do(self, step: Ask | Wait) -> Reply | None:
+        if isinstance(step, Ask):
+            return self._post(step)
+        self._sleep(step)
+        return None
+
+    async def _ado(self, step: Ask | Wait) -> Reply | None:
+        if isinstance(step, Ask):
+            return await self._apost(step)
+        await self._asleep(step)
+        return None
 
     def _sleep(self, wait: Wait) -> None:
         time.sleep(wait.seconds)
