@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -79,7 +80,7 @@ class Details:
     inputs: Sequence[Field] = ()
 
 
-class Source:
+class Source(ABC):
     """What a browser shows. Its methods are called on one thread at a time.
 
     Attributes:
@@ -98,6 +99,7 @@ class Source:
         """The filters."""
         return []
 
+    @abstractmethod
     def page(self, asked: Mapping[str, str], after: str | None) -> Page:
         """A page of the list.
 
@@ -105,11 +107,10 @@ class Source:
             asked: values of the filters; empty ones are left out.
             after: `Page.next` of the page before.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def details(self, identifier: str) -> Details:
         """Of one row."""
-        raise NotImplementedError
 
     def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
         """Do something with a row; what came of it, in words."""

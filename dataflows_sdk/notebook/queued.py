@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ _QUEUED = 100
 _IDLE = 1.0
 
 
-class Queued:
+class Queued(ABC):
     """Answers messages one after the other, on a thread that is there while there are some.
 
     Args:
@@ -32,9 +33,9 @@ class Queued:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
+    @abstractmethod
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Do what a message says, and give the reply; never raises."""
-        raise NotImplementedError
 
     def put(self, message: Any) -> None:
         """Take a message of the page; returns at once. What is no command gets an answer that says so."""
