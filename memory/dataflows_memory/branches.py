@@ -166,6 +166,13 @@ class Branches:
                 self._branches[branch.run] = branch
         return branch
 
+    def bring(self, run: str, fork: str) -> None:
+        """Put a run on the branch of a fork that is not its parent."""
+        self._store.prepare()
+        self._store.ask("branches", "bring", [run, fork])
+        with self._lock:
+            self._topmost.pop(run, None)
+
     def named(self, run: str) -> Branch:
         """The branch of a fork, also of one that was purged.
 

@@ -405,3 +405,34 @@ def test_a_question_is_asked_where_it_comes_from(stage: Stage) -> None:
     told.append(memory.on(fork).ask("which colour has the fence", model=model, timeout="30s"))
     cited = [answer.citations[0].text for answer in told]
     assert cited == ["the fence is green", "the fence is blue", "the fence is green"]
+
+
+def test_an_agent_of_a_fork_is_on_its_branch(stage: Stage) -> None:
+    memory = stage.ctx.memory
+    memory.use(stage.memory._embedder)
+    memory.remember("the fence is red", ref="fence")
+    run = stage.run(two=lambda: memory.remember("the fence is blue", ref="fence"))
+
+    def look() -> str:
+        return " ".join(hit.text for hit in memory.recall("which colour has the fence", 1))
+
+    def note(text: str) -> str:
+        memory.remember(text, ref="gate")
+        return "noted"
+
+    said = [("look", {}), ("note", {"text": "the gate is green"}), "It is done."]
+    agent = stage.ctx.agent(memory.scripted(*said * 2), [look, note], name="painter")
+    told: list[Any] = []
+
+    def ask() -> None:
+        told.append(agent.run("Look at the fence.", timeout="30s"))
+
+    fork = stage.fork(run, "two", three=ask)
+    assert "the fence is red" in told[0].tools[0].told
+    assert stage.seen_by(fork) == {"the fence is red", "the gate is green"}
+    assert stage.seen() == {"the fence is blue"}
+    assert memory._branches.named(told[0].run).run == str(fork.id)
+
+    ask()  # by somebody who is in no fork
+    assert "the fence is blue" in told[1].tools[0].told
+    assert stage.seen() == {"the fence is blue", "the gate is green"}

@@ -140,6 +140,8 @@ class Agent:
     ) -> Run:
         """Begin a task: a run, whose steps are every call of the model and of a tool.
 
+        What a fork begins recalls and remembers on the branch of that fork.
+
         Args:
             task: in words.
             turns, budget: other ones than those of the agent.
@@ -158,6 +160,9 @@ class Agent:
             "turns": self._turns if turns is None else _checked_turns(turns),
             "budget": allowed.to_json(),
         }
+        branch = self._context.memory._branch_name()
+        if branch is not None:
+            spec["branch"] = branch
         return self._context.start(self._workflow, spec, idempotency_key=idempotency_key)
 
     def result(self, run: Run | str, *, timeout: Duration | None = None) -> AgentResult:

@@ -79,6 +79,8 @@ class _Loop:
 
     async def run(self) -> dict[str, Any]:
         begun = await self._step.now()
+        if "branch" in self._spec:
+            await self._step.run("branch", self._on_branch)
         instructions = self._made.instructions
         messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
         messages.append({"role": "user", "content": self._spec["task"]})
@@ -114,11 +116,18 @@ class _Loop:
             "model": self._made.model.name,
         }
 
-    def _asked(self, turn: int, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    def _on_branch(self) -> None:
+        """From here on its tools see what the fork sees that has begun it."""
+        self._within().memory._branches.bring(self._step.run_id, self._spec["branch"])
+
+    def _within(self) -> Context:
         context = self._made.context()
         if context is None:
             raise DefinitionError("the context of the agent is gone")
-        teller = Teller(context.messages, self._step.run_id, turn)
+        return context
+
+    def _asked(self, turn: int, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        teller = Teller(self._within().messages, self._step.run_id, turn)
         tools = self._made.tools.openai()
         reply = self._made.model.complete(messages, tools=tools, form=self._made.form, on_text=teller)
         teller.flush()

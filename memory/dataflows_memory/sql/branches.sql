@@ -2,13 +2,22 @@
 -- each with the moment until which it is seen, the run whose past is shared, and the steps of that which are.
 
 -- name: topmost
--- $1 run: the outermost fork that it belongs to
+-- $1 run: the outermost fork that it belongs to, also one that was purged since it has begun an agent
 with recursive up as (
-    select r.id, r.parent, r.forked_from, 0 as depth from dataflows.run r where r.id = $1::uuid
+    select r.id, r.parent, r.forked_from is not null as fork, 0 as depth from dataflows.run r where r.id = $1::uuid
     union all
-    select r.id, r.parent, r.forked_from, up.depth + 1 from up join dataflows.run r on r.id = up.parent where up.depth < 1000
+    select n.id, r.parent, b.branch is not null or r.forked_from is not null, up.depth + 1
+    from up
+    left join dataflows_memory.branch_run b on b.run = up.id
+    cross join lateral (select coalesce(b.branch, up.parent) as id) n
+    left join dataflows.run r on r.id = n.id
+    where n.id is not null and up.depth < 1000
 )
-select up.id from up where up.forked_from is not null order by up.depth desc limit 1;
+select up.id from up where up.fork order by up.depth desc limit 1;
+
+-- name: bring
+-- $1 run $2 fork: what the run remembers belongs to that
+insert into dataflows_memory.branch_run (run, branch) values ($1::uuid, $2::uuid) on conflict (run) do nothing;
 
 -- name: point
 -- $1 fork: of which run, since when it is another one, and the steps that both have
@@ -53,7 +62,11 @@ on conflict (run) do nothing;
 with recursive down as (
     select $1::uuid as id
     union
-    select r.id from down join dataflows.run r on r.parent = down.id
+    select n.id from down cross join lateral (
+        select r.id from dataflows.run r where r.parent = down.id
+        union all
+        select b.run from dataflows_memory.branch_run b where b.branch = down.id
+    ) n
 )
 select array_agg(id) from down;
 
