@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -59,6 +60,28 @@ def test_update_retract_and_known_at(memory: Memory) -> None:
     with pytest.raises(RecallError, match="is over: another one has taken its place"):
         memory.update(item, "carol leads alpha")
     assert memory.retract(now) == 0
+
+
+def test_what_ends_by_itself_is_updated_until_then(memory: Memory) -> None:
+    end = datetime.now(UTC) + timedelta(days=2)
+    (item,) = memory.remember("apples are cheap", ref="offer", until=end).items
+    (new,) = memory.update(item, "pears are cheap").items
+    assert texts(memory, "cheap") == ["pears are cheap"]
+    assert memory.get(new).valid_to == end
+    assert texts(memory, "cheap", as_of=end) == []
+    with pytest.raises(RecallError, match=r"is not before the end of item .* remember\(…, ref='offer'\)"):
+        memory.update(new, "plums are cheap", since=end)
+    with pytest.raises(RecallError, match="another one has taken its place"):
+        memory.update(item, "plums are cheap")
+
+
+def test_what_has_ended_by_itself_is_over(memory: Memory) -> None:
+    (item,) = memory.remember("apples are cheap", ref="offer", since="2026-01-01", until="2026-02-01").items
+    with pytest.raises(RecallError, match="is over"):
+        memory.update(item, "pears are cheap")
+    memory.remember("pears are cheap", ref="offer", since="2026-03-01")
+    assert texts(memory, "cheap", as_of="2026-02-15") == []
+    assert [each.valid_to for each in memory.history("offer")] == [datetime(2026, 2, 1, tzinfo=UTC), None]
 
 
 def test_forgetting_leaves_nothing(memory: Memory, database_url: str) -> None:

@@ -138,10 +138,11 @@ from (
 
 -- name: end_items
 -- $1 items $2 true until, each $3 run $4 step $5 now
--- What is not true any more. The words and vectors stay, for whoever asks as of before.
+-- What is not true any more; what came to an end of its own before that ended then. The words and vectors stay, for whoever
+-- asks as of before.
 with ended as (
     update dataflows_memory.item i
-    set valid_to = greatest(a.at, i.valid_from + interval '1 microsecond'), live = false,
+    set valid_to = least(i.valid_to, greatest(a.at, i.valid_from + interval '1 microsecond')), live = false,
         ended_run = $3::uuid, ended_step = $4::text, ended_at = $5::timestamptz
     from unnest($1::bigint[], $2::timestamptz[]) as a(id, at)
     where i.id = a.id and i.live
@@ -193,6 +194,10 @@ select {item}
 from dataflows_memory.item i join dataflows_memory.place p on p.id = i.place
 join dataflows_memory.collection c on c.id = p.collection
 where i.id = $1;
+
+-- name: is_in_force
+-- $1 item: a row, unless another has taken its place, or it was retracted
+select from dataflows_memory.item i where i.id = $1 and i.live and i.retired_at = 'infinity';
 
 -- name: history
 -- $1 places $2 ref
