@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.branches import Branches, Lines, View
+from dataflows_memory.embedding.cache import LRUCache
 from dataflows_memory.embedding.choice import Choice, choose_embedder
 from dataflows_memory.items import New
 from dataflows_memory.recall import EXACT, Known
@@ -33,6 +34,8 @@ DEFAULT = "default"
 _MARK = "dataflows_memory"
 #: after so many new items the planner is told, and the index of what is near is made if there are enough
 _GROWN = 2_000
+#: vectors that are kept in memory: 15 MB of 384 numbers each, 60 MB of 1,536
+_CACHED = 10_000
 #: how often a collection may get another embedder while something is written to it
 _RACES = 20
 
@@ -59,6 +62,8 @@ class Base:
         context._closing.append(_closing(self._opened))
         self._grown = 0
         self._known = Known()
+        #: questions, and what was paid for and is not in the database yet
+        self._cache = LRUCache(_CACHED)
 
     def __repr__(self) -> str:
         return f"<Memory: {self._choice.reason}>"
@@ -190,7 +195,7 @@ class Base:
         raise RecallError(f"collection {home.name!r} gets another embedder all the time; try again")
 
     def _keeper(self, home: Collection, lines: Lines | None = None) -> Keeper:
-        return Keeper(self._store, home, self._embedder_of(home), lines)
+        return Keeper(self._store, home, self._embedder_of(home), self._cache, lines)
 
     def _place(self, home: Collection, scope: str, view: View) -> tuple[int, Lines | None]:
         """Where a view writes, and what it sees there if that is not the main line."""
@@ -237,8 +242,8 @@ class Base:
         if known is None:
             raise RecallError(
                 f"collection {home.name!r} was embedded by {home.vectors.name!r}, and this memory has "
-                f"{self._embedder.name!r}: what they give cannot be compared. Use that one, or another collection; or "
-                f"embed it anew: use({home.vectors.name!r}'s embedder), then reembed(…)"
+                f"{self._embedder.name!r}: what they give cannot be compared. use() that embedder, or take another "
+                f"collection; or give the collection this memory's vectors: reembed(…, collection={home.name!r})"
             )
         return known
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflows_memory.asking.desk import Asking
@@ -12,7 +13,7 @@ from dataflows_memory.branches import MAIN
 from dataflows_memory.checks import check_ref, checked_meta, checked_text, excluded, number, origins, ref_of
 from dataflows_memory.conditions import conditions
 from dataflows_memory.duplicates import Duplicates
-from dataflows_memory.embedding.embedder import embedded
+from dataflows_memory.embedding.cache import embed_cached
 from dataflows_memory.items import Item, New, Recalled
 from dataflows_memory.recall import Recaller, Wanted
 from dataflows_memory.sources import Sources
@@ -98,6 +99,8 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
     ) -> Stored:
         """Say what is true now instead of an item; what it said stays true until then.
 
+        What was to end at a moment to come ends then as well after the update.
+
         Args:
             item: its number.
             text: what is true now.
@@ -109,11 +112,10 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
             RecallError: it is over already.
         """
         known = self.get(item)
-        if self._view().branch is None and (known.valid_to is not None or known.retired_at is not None):
-            raise RecallError(f"item {item} is over: another one has taken its place, see history({known.ref!r})")
         at = self._moment(since)
+        ends = self._end_to_come(known, at)
         properties = known.meta if meta is None else checked_meta(meta)
-        new = New(checked_text(text), known.origin, known.ref, known.part, known.heading, properties, None, at)
+        new = New(checked_text(text), known.origin, known.ref, known.part, known.heading, properties, None, at, ends)
         return self._put(known.collection, known.scope, [new], at=at)
 
     def retract(self, *items: int) -> int:
@@ -162,6 +164,7 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
         with self._store.transaction() as connection:
             self._store.run(connection, "items", "forget", [ids])
         self._known.forget()
+        self._cache.clear()
         return len(ids)
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -280,7 +283,7 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
         vector = None
         embedder = self._embedder_of(home)
         if embedder is not None and home.vectors is not None:
-            vector = embedded(embedder, [question], home.vectors.dimension, query=True)[0]
+            vector = embed_cached(embedder, self._cache, [question], query=True).vectors[0]
         hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now(), rerank)
         if not hits and where:
             self._check_properties(wanted.places if lines is None else lines.places, where)
@@ -344,6 +347,20 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
         return await in_thread(self.recall, question, k, **options)
 
     # --- within ------------------------------------------------------------------------------------------
+
+    def _end_to_come(self, item: Item, at: datetime | None) -> datetime | None:
+        """When what is to be said instead of an item ends too; None: it has no end."""
+        end, now = item.valid_to, self._time()
+        if self._view().branch is None and not self._store.ask("items", "is_in_force", [item.id]):
+            raise RecallError(f"item {item.id} is over: another one has taken its place, see history({item.ref!r})")
+        if end is None or (end <= now and self._view().branch is not None):
+            return None
+        told = f"{end:%Y-%m-%d %H:%M:%S}; remember(…, ref={item.ref!r}) says what is true after that"
+        if end <= now:
+            raise RecallError(f"item {item.id} is over since {told}")
+        if at is not None and at >= end:
+            raise RecallError(f"since={at:%Y-%m-%d %H:%M:%S} is not before the end of item {item.id}, {told}")
+        return end
 
     def _retire(self, items: Sequence[int]) -> int:
         known = [self.get(item) for item in items]

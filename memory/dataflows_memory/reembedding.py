@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dataflows_memory.embedding.embedder import embedded
+from dataflows_memory.embedding.cache import embed_cached
 from dataflows_memory.recall import EXACT
 from dataflows_memory.writing import around_of, full_of, hash_of, written
 from dataflows_sdk.core.retry import Retry
@@ -77,7 +77,7 @@ class Reembedder:
         return int(count)
 
     def _lot(self, name: str, last: int) -> dict[str, int]:
-        _, store, home, vectors = self._parts(name)
+        memory, store, home, vectors = self._parts(name)
         rows = store.ask("embedding", "without_vector", [home.id, last, LOT], vectors)
         if not rows:
             return {"items": 0, "last": last}
@@ -95,7 +95,7 @@ class Reembedder:
                     around = bytes(around_hash)
                     texts[around] = whole
             places.append((id_, own, around))
-        found = self._vectors(store, vectors, texts)
+        found = self._vectors(memory, vectors, texts)
         with store.transaction() as connection:
             lists = [
                 [id_ for id_, _, _ in places],
@@ -112,13 +112,13 @@ class Reembedder:
                 found.setdefault(item, {})[part] = full_of(heading, text)
         return found
 
-    def _vectors(self, store: Store, vectors: Vectors, texts: Mapping[bytes, str]) -> dict[bytes, Any]:
-        found = {
-            bytes(hash_): vector for hash_, vector in store.ask("items", "vectors_of_texts", [list(texts)], vectors)
-        }
+    def _vectors(self, memory: Base, vectors: Vectors, texts: Mapping[bytes, str]) -> dict[bytes, Any]:
+        rows = memory._store.ask("items", "vectors_of_texts", [list(texts)], vectors)
+        found = {bytes(hash_): vector for hash_, vector in rows}
         missing = {hash_: text for hash_, text in texts.items() if hash_ not in found}
         if missing:
-            found.update(zip(missing, embedded(self.embedder, list(missing.values()), vectors.dimension), strict=True))
+            made = embed_cached(self.embedder, memory._cache, list(missing.values()))
+            found.update(zip(missing, made.vectors, strict=True))
         return found
 
     def _switch(self, name: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dataflows_memory.embedding.embedder import embedded
+from dataflows_memory.embedding.cache import embed_cached
 from dataflows_memory.items import New
 from dataflows_memory.words import stems
 from dataflows_sdk.bars import bar
@@ -21,6 +21,7 @@ from dataflows_sdk.errors import RecallError
 
 if TYPE_CHECKING:
     from dataflows_memory.branches import Lines
+    from dataflows_memory.embedding.cache import Cache
     from dataflows_memory.embedding.embedder import Embedder
     from dataflows_memory.store import Collection, Store
     from dataflows_sdk.store.database import Connection
@@ -122,15 +123,22 @@ class Keeper:
         store: where.
         collection: into which.
         embedder: makes vectors of what is new.
+        cache: has those that were paid for and not written, because something failed.
         lines: on a branch, what is seen there: what lies below it stays as it is, and is denied instead.
     """
 
     def __init__(
-        self, store: Store, collection: Collection, embedder: Embedder | None, lines: Lines | None = None
+        self,
+        store: Store,
+        collection: Collection,
+        embedder: Embedder | None,
+        cache: Cache,
+        lines: Lines | None = None,
     ) -> None:
         self._store = store
         self._collection = collection
         self._embedder = embedder
+        self._cache = cache
         self._lines = lines
         self._warm: dict[bytes, Any] = {}
 
@@ -318,16 +326,15 @@ class Keeper:
         }
         missing = {hash_: text for hash_, text in texts.items() if hash_ not in found and text.strip()}
         if missing:
-            made = self._embedded(self._embedder, list(missing.values()), vectors.dimension)
+            made = self._embedded(self._embedder, list(missing.values()))
             found.update(zip(missing, made, strict=True))
         return found, len(missing)
 
-    @staticmethod
-    def _embedded(embedder: Embedder, texts: list[str], dimension: int) -> list[Any]:
+    def _embedded(self, embedder: Embedder, texts: list[str]) -> list[Any]:
         made: list[Any] = []
         with bar("embed", len(texts)) as tell:
             for start in range(0, len(texts), _EMBEDDED):
-                made.extend(embedded(embedder, texts[start : start + _EMBEDDED], dimension))
+                made.extend(embed_cached(embedder, self._cache, texts[start : start + _EMBEDDED]).vectors)
                 tell(len(made))
         return made
 

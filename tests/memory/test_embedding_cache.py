@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dataflows_memory.desk import Memory
 from dataflows_memory.embedding import (
     Embedded,
     LocalEmbedder,
@@ -20,9 +21,11 @@ from dataflows_memory.embedding import (
     content_hash,
     embed_cached,
 )
+from dataflows_sdk.context import Context
 from dataflows_sdk.core.retry import Retry
 from dataflows_sdk.errors import DefinitionError, EmbeddingError, EmbeddingRefusedError, MissingExtraError
 
+from .fakes import FakeEmbedder
 from .openai_peer import Change, Peer, Status, serving, words_vector
 
 
@@ -125,6 +128,21 @@ def test_two_models_under_one_name(peer: Peer, run: Callable[..., Embedded]) -> 
         run(embedder_of(peer, name="mine", dimensions=8), cache, ["a", "b"])
 
 
+def test_what_an_embedder_should_not_give_is_not_kept(run: Callable[..., Embedded]) -> None:
+    class Lies(FakeEmbedder):
+        def embed(self, texts: Sequence[str], *, query: bool = False) -> Any:
+            return super().embed(texts, query=query) * float("nan")
+
+        def close(self) -> None: ...
+
+        async def aclose(self) -> None: ...
+
+    cache = LRUCache()
+    with pytest.raises(EmbeddingError, match="NaN"):
+        run(Lies(), cache, ["a"])
+    assert len(cache) == 0
+
+
 def test_empty_texts_reach_neither_cache_nor_endpoint(peer: Peer, run: Callable[..., Embedded]) -> None:
     with pytest.raises(EmbeddingRefusedError, match=r"texts\[0\]"):
         run(embedder_of(peer), LRUCache(), [" "])
@@ -144,6 +162,25 @@ def test_what_was_not_used_for_longest_is_forgotten() -> None:
     for size in (0, True, 1.5):
         with pytest.raises(DefinitionError, match="size"):
             LRUCache(size)  # type: ignore[arg-type]
+
+
+def test_a_memory_does_not_pay_again_either(ctx: Context, peer: Peer) -> None:
+    memory = Memory(ctx, embedder_of(peer, batch=2))
+    peer.script(Change(lambda answer: answer), Status(400))
+    many = [f"fence number {n}" for n in range(4)]
+    with pytest.raises(EmbeddingError, match="400"):
+        memory.remember(many)
+    assert memory.collections()[0]["items"] == 0
+    assert memory.remember(many).added == 4
+    sent = [text for request in peer.requests for text in request.body["input"]]
+    assert sent == [*many[:2], *many[2:], *many[2:]]  # the second lot was refused
+    asked = peer.count()
+    for _ in range(2):
+        memory.recall("fence number 3")
+    assert peer.count() == asked + 1
+    memory.forget(*memory.remember("fence number 9").items)
+    memory.recall("fence number 3")
+    assert peer.count() == asked + 3
 
 
 # --- which embedder ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from dataflows_memory.embedding.driving import adrive, drive
-from dataflows_memory.embedding.embedder import Embedder, clean_texts, import_numpy, without_surrogates
+from dataflows_memory.embedding.embedder import Embedder, checked_vectors, clean_texts, import_numpy, without_surrogates
 from dataflows_sdk.core.shown import ShownAsTable
 from dataflows_sdk.errors import DefinitionError, EmbeddingError
 
@@ -83,6 +83,11 @@ class LRUCache:
             while len(self._vectors) > self._size:
                 self._vectors.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._vectors.clear()
+
     def __len__(self) -> int:
         return len(self._vectors)
 
@@ -139,8 +144,8 @@ def embed_cached(embedder: Embedder, cache: Cache, texts: Sequence[str], *, quer
         query: they are questions.
 
     Raises:
-        EmbeddingError: as from the embedder, with `.done` by position in `texts`; also for a vector in the cache
-            that is not as long as the embedder's.
+        EmbeddingError: as from the embedder, with `.done` by position in `texts`; also where it gives something else
+            than a vector of its length for each, and for a vector in the cache that is not as long.
     """
 
     def do(step: _Get | _Make | _Put) -> Any:
@@ -150,7 +155,7 @@ def embed_cached(embedder: Embedder, cache: Cache, texts: Sequence[str], *, quer
             case _Put(vectors):
                 return cache.put_many(embedder.name, vectors)
             case _Make(missing):
-                return embedder.embed(missing, query=query)
+                return checked_vectors(embedder.embed(missing, query=query), embedder, len(missing))
 
     return drive(_cached(texts, embedder, query=query), do)
 
@@ -167,7 +172,7 @@ async def aembed_cached(
             case _Put(vectors):
                 result = cache.put_many(embedder.name, vectors)
             case _Make(missing):
-                return await embedder.aembed(missing, query=query)
+                return checked_vectors(await embedder.aembed(missing, query=query), embedder, len(missing))
         return await result if inspect.isawaitable(result) else result
 
     return await adrive(_cached(texts, embedder, query=query), do)

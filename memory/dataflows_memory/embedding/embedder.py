@@ -148,28 +148,26 @@ def normalised(vectors: Any, what: str) -> Vectors:
     return result
 
 
-def embedded(embedder: Embedder, texts: Sequence[str], dimension: int, *, query: bool = False) -> Vectors:
-    """The vectors of texts, whoever made the embedder: one for each, of the length that is kept, all of them numbers.
+def checked_vectors(given: Any, embedder: Embedder, count: int) -> Vectors:
+    """What an embedder gave, whoever made it: a vector for each text, as long as it says, all of them numbers.
 
     Args:
-        embedder: that is asked.
-        texts: none of them empty.
-        dimension: how long the vectors in the database are.
-        query: whether the texts are questions.
+        given: its answer.
+        embedder: that was asked.
+        count: for how many texts.
 
     Raises:
-        EmbeddingError: it gives no vectors, or something else.
+        EmbeddingError: it gave something else.
     """
     np = import_numpy()
-    given = embedder.embed(texts, query=query)
     try:
         vectors = np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError):
         raise EmbeddingError(f"{embedder.name!r} gave no vectors but {type(given).__name__}: {given!r:.100}") from None
-    if vectors.shape != (len(texts), dimension):
+    if vectors.shape != (count, embedder.dimension):
         shape = " by ".join(map(str, vectors.shape)) or "no"
         raise EmbeddingError(
-            f"{embedder.name!r} gave {shape} numbers for {len(texts)} texts; {len(texts)} by {dimension} are wanted"
+            f"{embedder.name!r} gave {shape} numbers for {count} texts; {count} by {embedder.dimension} are wanted"
         )
     if not np.isfinite(vectors).all():
         raise EmbeddingError(f"{embedder.name!r} gave vectors with NaN or infinity in them")
