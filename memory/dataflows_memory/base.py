@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dataflows_memory.branches import Branches, Lines, View
 from dataflows_memory.embedding.cache import LRUCache
@@ -23,7 +23,7 @@ from dataflows_sdk.errors import DefinitionError, RecallError
 
 if TYPE_CHECKING:
     from dataflows_memory.embedding.embedder import Embedder
-    from dataflows_memory.store import Collection
+    from dataflows_memory.store import Collection, Ground
     from dataflows_sdk.context import Context
     from dataflows_sdk.core.durations import Instant
     from dataflows_sdk.runs import Run
@@ -264,21 +264,29 @@ class Base:
 
     def _home(self, collection: str) -> Collection:
         home = self._store.collection(collection)
-        if home is None:
-            names = ", ".join(repr(each["name"]) for each in self.collections()) or "none yet"
-            raise RecallError(f"there is no collection {collection!r}; there are: {names}")
-        return home
+        return self._no_collection(collection) if home is None else home
 
-    def _places(self, collection: str, scopes: Sequence[str] | None, there: Iterable[str] = ()) -> dict[str, int]:
-        """Scopes that everybody sees, and their numbers; those that are *there* besides, only a branch has."""
-        home = self._home(collection)
-        found = self._store.places(home, scopes)
-        missing = [scope for scope in scopes or () if scope not in found and scope not in there]
+    def _ground(self, collection: str, scopes: Sequence[str] | None) -> Ground:
+        ground = self._store.ground(collection, scopes)
+        return self._no_collection(collection) if ground is None else ground
+
+    def _no_collection(self, collection: str) -> NoReturn:
+        names = ", ".join(repr(each["name"]) for each in self.collections()) or "none yet"
+        raise RecallError(f"there is no collection {collection!r}; there are: {names}")
+
+    def _places(self, collection: str, scopes: Sequence[str] | None) -> dict[str, int]:
+        """Scopes that everybody sees, and their numbers."""
+        ground = self._ground(collection, scopes)
+        self._check_scopes(ground, scopes)
+        return ground.places
+
+    def _check_scopes(self, ground: Ground, scopes: Sequence[str] | None, there: Iterable[str] = ()) -> None:
+        """Refuse scopes that there are not; those that are *there* besides, only a branch has."""
+        missing = [scope for scope in scopes or () if scope not in ground.places and scope not in there]
         if missing:
-            known = self._store.places(home, None)
-            there = ", ".join(map(repr, sorted(known)[:20])) or "none"
-            raise RecallError(f"nothing was ever remembered in scope {missing[0]!r} of {collection!r}; scopes: {there}")
-        return found
+            home = ground.collection
+            known = ", ".join(map(repr, sorted(self._store.places(home, None))[:20])) or "none"
+            raise RecallError(f"nothing was ever remembered in scope {missing[0]!r} of {home.name!r}; scopes: {known}")
 
     def _check_properties(self, places: Sequence[int], where: Mapping[str, Any]) -> None:
         known = {name for (name,) in self._store.ask("recall", "properties", [list(places)])}

@@ -256,11 +256,11 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
             raise RecallError(f"k={k}: 1 to 1,000 items are found at once")
         if different is not None and not 0 <= different <= 1:
             raise RecallError(f"different={different}: from 0 (only relevance) to 1 (only difference)")
-        home = self._home(collection)
         scopes = None if scope is None else [scope] if isinstance(scope, str) else list(scope)
-        view = self._view()
+        ground = self._ground(collection, scopes)
+        home, places, view = ground.collection, ground.places, self._view()
         lines, there = (None, set[str]()) if view == MAIN else self._branches.lines(view, home, scopes)
-        places = self._places(collection, scopes, there)
+        self._check_scopes(ground, scopes, there)
         runs, states = excluded(without_runs)
         having, path = conditions(where or {})
         wanted = Wanted(
@@ -279,12 +279,16 @@ class Memory(Sources, Duplicates, Asking, ShownAsTable):
             different,
             lines,
         )
-        home, behind = self._caught_up(home, wanted.places)
+        now: datetime | None = ground.now
+        behind: list[Source] = []
+        if ground.follows:  # what is read now was recorded later
+            home, behind = self._caught_up(home, wanted.places)
+            now = None
         vector = None
         embedder = self._embedder_of(home)
         if embedder is not None and home.vectors is not None:
             vector = embed_cached(embedder, self._cache, [question], query=True).vectors[0]
-        hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now(), rerank)
+        hits, among = Recaller(self._store, home, self._known).find(wanted, vector, self._now() or now, rerank)
         if not hits and where:
             self._check_properties(wanted.places if lines is None else lines.places, where)
         if around:

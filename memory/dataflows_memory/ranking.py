@@ -9,8 +9,9 @@ asked again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -31,6 +32,42 @@ FEEDBACK, TOWARDS = 2, 0.5
 WORDS = 0.45
 #: fewer candidates than these say nothing about what was meant
 FEEDBACK_AMONG = 10
+
+
+def bm25(texts: Mapping[int, str], question: Mapping[str, int], average: float) -> tuple[Scores, dict[str, float]]:
+    """What the statements of recall.sql say of many items, of few whose texts are at hand.
+
+    Args:
+        texts: stems of each item, with a space before, between and after.
+        question: how often each stem is asked for.
+        average: how many words an item has.
+
+    Returns:
+        scores of the items that have any of the words, and the inverse document frequency of each that some have.
+    """
+    whole = "".join(texts.values())
+    items, ends = list(texts), list(accumulate(map(len, texts.values())))
+    times = {term: _counted(f" {term} ", whole, items, ends) for term in question}
+    counts = {term: len(found) for term, found in times.items() if found}
+    rare = {term: math.log(1 + (len(texts) - count + 0.5) / (count + 0.5)) for term, count in counts.items()}
+    scores: Scores = {}
+    for term, idf in rare.items():
+        for item, count in times[term].items():
+            length = texts[item].count(" ") - 1
+            weight = question[term] * idf * count * (K1 + 1) / (count + K1 * (1 - B + B * length / average))
+            scores[item] = scores.get(item, 0.0) + weight
+    return scores, rare
+
+
+def _counted(word: str, whole: str, items: Sequence[int], ends: Sequence[int]) -> dict[int, int]:
+    """How often a word stands in each item of a text that is all of them, each up to its end."""
+    found: dict[int, int] = {}
+    at = whole.find(word)
+    while at >= 0:
+        item = items[bisect_right(ends, at)]
+        found[item] = found.get(item, 0) + 1
+        at = whole.find(word, at + len(word) - 1)  # the space behind one may be that before the next
+    return found
 
 
 def with_pairs(
@@ -88,13 +125,37 @@ def best(scores: Scores, count: int) -> list[int]:
     return sorted(scores, key=lambda item: (-scores[item], item))[:count]
 
 
-def moved(question: Vector, found: Sequence[Vector]) -> Vector:
-    """The question, moved towards what was found for it."""
-    import numpy as np
+def moved(
+    found: Sequence[int], near: Mapping[int, float], near_found: Mapping[int, float]
+) -> Callable[[Mapping[int, tuple[float, float]]], Scores]:
+    """How near items are to the question once it is moved towards what was found first.
 
-    towards = question + TOWARDS * np.mean(np.stack(found), axis=0)
-    length: Vector = np.float32(1 / max(float(np.linalg.norm(towards)), 1e-12)) * towards
-    return length
+    No vector is needed for it: with all of length one, the question q moved to m = q + t (f1 + … + fn) / n has with x
+    the cosine (q·x + t (f1·x + … + fn·x) / n) / |m|.
+
+    Args:
+        found: the items f that it is moved to.
+        near: q·f of these, at least.
+        near_found: f1·f + … + fn·f of these, at least.
+
+    Returns:
+        a function from (q·x, f1·x + … + fn·x) of items to their cosines.
+    """
+    share = TOWARDS / len(found)
+    square = 1 + 2 * share * sum(near[item] for item in found) + share**2 * sum(near_found[item] for item in found)
+    length = math.sqrt(max(square, 1e-12))
+
+    def cosines(items: Mapping[int, tuple[float, float]]) -> Scores:
+        # what has no direction is NaN
+        known = {item: (own + share * others) / length for item, (own, others) in items.items()}
+        return {item: score for item, score in known.items() if not math.isnan(score)}
+
+    return cosines
+
+
+def highest(scores: Scores, count: int) -> Scores:
+    """The best of them."""
+    return {item: scores[item] for item in best(scores, count)}
 
 
 def with_groups(scores: Scores, group_of: Mapping[int, object], share: float = 0.6, most: int = 3) -> Scores:

@@ -29,6 +29,8 @@ EXACT = 20_000
 #: so many places of words are read for one question; those of more common words only where rarer ones lead, and there
 #: in so many items
 POSTINGS, LEADING = 12_000, 1_000
+#: items that have so many words together are fetched to be weighed here
+BY_HAND = 50_000
 #: a word is looked up by itself if it stands in less than so many times the items that may be found
 _FEW = 10
 #: words in fewer items are counted anew each time
@@ -196,6 +198,9 @@ class _Search:
         self._now = now
         #: the items that may be found; None: all that are in force
         self._among: list[int] | None = None
+        self._listed = "{}"
+        #: place, origin, name and stems of items that may be found, if they are few
+        self._known: dict[int, tuple[int, str, str, str]] = {}
         self._sizes = Sizes(0, 0.0, 0.0, False)
         self._terms = stems(wanted.question, recaller._collection.language)
 
@@ -214,7 +219,8 @@ class _Search:
             self._narrow()  # of what is in force, some is over by now
             lists = self._lists(vector)
         scores = self._put_together(lists)
-        chosen = ranking.best(scores, max(4 * wanted.count, 50))
+        few = wanted.recency is None and wanted.different is None and rerank is None
+        chosen = ranking.best(scores, wanted.count if few else max(4 * wanted.count, 50))
         items = self._items(chosen)
         if wanted.recency is not None:
             ages = {item: (self._as_of - _begun(items[item], self._as_of)).total_seconds() for item in chosen}
@@ -242,19 +248,18 @@ class _Search:
             wanted.path,
             None if wanted.without_runs is None else list(wanted.without_runs),
             None if wanted.without_states is None else list(wanted.without_states),
+            BY_HAND,
         ]
         if wanted.lines is None:
-            rows = self._run("recall", "allowed", [self._places, self._as_of, self._known_at, *conditions])
+            file, asked = "recall", [self._places, self._as_of, self._known_at, *conditions]
         else:
-            rows = self._run("branches", "allowed", [*wanted.lines.at(self._as_of, self._known_at), *conditions])
-        self._among = [id_ for id_, _, _ in rows]
-        count = max(len(rows), 1)
-        self._sizes = Sizes(
-            len(rows),
-            sum(alone for _, alone, _ in rows) / count,
-            sum(around for _, _, around in rows) / count,
-            any(around > alone for _, alone, around in rows),
-        )
+            file, asked = "branches", [*wanted.lines.at(self._as_of, self._known_at), *conditions]
+        ((alone, around, has_around, ids, *told),) = self._run(file, "allowed", asked)
+        self._among = ids
+        self._listed = f"{{{','.join(map(str, ids))}}}"  # written once for several statements
+        self._sizes = Sizes(len(ids), alone, around, has_around)
+        if ids and told[0] is not None and len(told[0]) == len(ids):
+            self._known = dict(zip(ids, zip(*told, strict=True), strict=True))
 
     def _too_few(self, lists: _Lists) -> bool:
         wanted = min(self._wanted.count, self._sizes.count)
@@ -267,9 +272,9 @@ class _Search:
         if self._terms:
             self._by_words(lists)
         if vector is not None:
-            lists.near = self._near(vector, "near", self._among)
+            lists.near = self._near(vector, "near")
             if self._sizes.has_around:
-                lists.near_around = self._near(vector, "near_around", self._among)
+                lists.near_around = self._near(vector, "near_around")
         self._look_at(lists)
         if vector is not None:
             self._once_more(lists, vector)
@@ -278,10 +283,15 @@ class _Search:
     def _by_words(self, lists: _Lists) -> None:
         times = Counter(self._terms)
         count, rest = self._sizes.count, [self._average, self._average_around, DEPTH]
+        if self._known and not self._sizes.has_around:
+            texts = {item: text for item, (*_, text) in self._known.items()}
+            scores, lists.rare = ranking.bm25(texts, times, self._average)
+            lists.words = lists.words_around = ranking.highest(scores, DEPTH)
+            return
         if self._among is not None:
             few = self._few(list(times))
             lots = [[[*lot], [float(times[term]) for term in lot]] for lot in (times.keys() - few, few)]
-            rows = self._run("recall", "words_among", [self._among, *lots[0], *rest, count, *lots[1], self._places])
+            rows = self._run("recall", "words_among", [self._listed, *lots[0], *rest, count, *lots[1], self._places])
             lists.rare = {term: idf for _, idf, _, term in rows if term is not None}
         else:
             found = self._recaller._frequencies(self._connection, self._sizes, self._places, list(times))
@@ -314,14 +324,18 @@ class _Search:
     def _average_around(self) -> float:
         return max(self._sizes.around, 1.0)
 
-    def _near(self, vector: Vector, name: str, among: list[int] | None) -> Scores:
+    def _near(self, vector: Vector, name: str) -> Scores:
         asked = written(vector)
-        if among is not None:
-            return dict(self._run("recall", f"{name}_among", [among, asked, DEPTH]))
-        with self._connection.transaction():
-            exact = self._sizes.count <= EXACT or name != "near"
-            self._run("recall", "exact_search" if exact else "index_search")
-            return dict(self._run("recall", f"{name}_everywhere", [self._places, asked, DEPTH]))
+        if self._among is not None:
+            rows = self._run("recall", f"{name}_among", [self._listed, asked, DEPTH])
+        elif self._sizes.count <= EXACT or name != "near":
+            rows = self._run("recall", f"{name}_everywhere", [self._places, asked, DEPTH])
+        else:
+            with self._connection.transaction():
+                self._run("recall", "index_search")
+                rows = self._run("recall", "near_by_index", [self._places, asked, DEPTH])
+        # of a vector without a direction nothing is near, which PostgreSQL calls NaN
+        return {item: 1.0 - far for item, far in rows if not math.isnan(far)}
 
     def _look_at(self, lists: _Lists) -> None:
         """Let go of what does not hold, and count words that stand side by side."""
@@ -329,11 +343,13 @@ class _Search:
         candidates = sorted({item for scores in every for item in scores} - set(lists.stems))
         # from a branch only what it sees was looked at
         as_of = None if self._wanted.lines is not None else self._as_of
-        for id_, place, origin, ref, _, text, _ in self._run(
-            "recall", "candidates", [candidates, as_of, self._known_at]
-        ):
-            lists.stems[id_] = text
-            lists.group[id_] = (place, origin, ref)
+        missing = [item for item in candidates if item not in self._known]
+        rows = self._run("recall", "candidates", [missing, as_of, self._known_at]) if missing else []
+        told = self._known | {id_: (place, origin, ref, text) for id_, place, origin, ref, text in rows}
+        for item in candidates:
+            if item in told:
+                *group, lists.stems[item] = told[item]
+                lists.group[item] = tuple(group)
         for scores in every:
             for item in [item for item in scores if item not in lists.stems]:
                 del scores[item]
@@ -345,13 +361,18 @@ class _Search:
         if len(scores) < ranking.FEEDBACK_AMONG:
             return
         first = ranking.best(scores, ranking.FEEDBACK)
-        vectors = self._vectors_of(first)
-        if len(vectors) < len(first):
+        rows = self._run("recall", "near_to_both", [list(lists.stems), written(vector), first])
+        if not {item for item, near, *_ in rows if not math.isnan(near)}.issuperset(first):
             return
-        moved = ranking.moved(vector, [vectors[item] for item in first])
-        lists.near = self._near(moved, "near", list(lists.stems))
+        among = {item: among for item, _, among, _, _ in rows}
+        moved = ranking.moved(first, {item: near for item, near, *_ in rows}, among)
+        lists.near = ranking.highest(moved({item: (near, found) for item, near, found, _, _ in rows}), DEPTH)
         if self._sizes.has_around:
-            lists.near_around = self._near(moved, "near_around", list(lists.stems))
+            around = {
+                item: (near, found) if near_around is None else (near_around, found_around)
+                for item, near, found, near_around, found_around in rows
+            }
+            lists.near_around = ranking.highest(moved(around), DEPTH)
 
     def _put_together(self, lists: _Lists, words_share: float = ranking.WORDS) -> Scores:
         def both(alone: Scores, around: Scores) -> list[tuple[float, Scores]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,23 @@ class Collection:
     language: str
     around: int
     vectors: Vectors | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every question needs to know.
+
+    Attributes:
+        collection: where it looks.
+        places: the numbers of the scopes that everybody sees.
+        follows: whether tables are followed there, whose changes may have to be read first.
+        now: by the server's clock.
+    """
+
+    collection: Collection
+    places: dict[str, int]
+    follows: bool
+    now: datetime
 
 
 class Store:
@@ -147,9 +165,21 @@ class Store:
         found = self.ask("items", "collection", [name])
         if not found:
             return None
-        (id_, name, language, around, embedder, embedder_name, dimension) = found[0]
-        vectors = None if embedder is None else Vectors(embedder, embedder_name, dimension)
-        return Collection(id_, name, language, around, vectors)
+        return _collection(found[0])
+
+    def ground(self, collection: str, scopes: Sequence[str] | None) -> Ground | None:
+        """What a question needs to know, on one way to the server; None: there is no such collection.
+
+        Args:
+            collection: by its name.
+            scopes: None for all.
+        """
+        self.prepare()
+        found = self.ask("items", "ground", [collection, None if scopes is None else list(scopes)])
+        if not found:
+            return None
+        *home, names, ids, follows, now = found[0]
+        return Ground(_collection(home), dict(zip(names or (), ids or (), strict=True)), follows, now)
 
     def make_collection(self, name: str, language: str, around: int) -> Collection:
         """The collection of this name, made if there is none."""
@@ -226,6 +256,11 @@ class Store:
         return [Vectors(id_, "", dimension) for id_, dimension in self.run(connection, "items", "embedders")]
 
 
+def _collection(row: Sequence[Any]) -> Collection:
+    id_, name, language, around, embedder, embedder_name, dimension = row
+    return Collection(id_, name, language, around, embedder and Vectors(embedder, embedder_name, dimension))
+
+
 def check_name(what: str, name: object) -> None:
     """Refuse names that nobody can write again.
 
@@ -241,7 +276,7 @@ _PLANNED = frozenset({("recall", "words_among"), ("recall", "allowed"), ("branch
 #: parts of statements that several have
 _PARTS = {
     "item": ("items", "item_columns"),
-    **{part: ("recall", part) for part in ("scored", "bm25", "best")},
+    **{part: ("recall", part) for part in ("scored", "bm25", "best", "found", "gathered")},
     **{part: ("branches", part) for part in ("lines", "seen", "hides", "standing")},
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -30,10 +32,15 @@ def test_words_side_by_side_count_more() -> None:
 
 
 def test_a_question_moves_towards_what_was_found() -> None:
-    question, there = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
-    moved = ranking.moved(question, [there])
-    assert np.linalg.norm(moved) == pytest.approx(1)
-    assert moved[0] > moved[1] > 0
+    random = np.random.default_rng(3)
+    vectors = random.normal(size=(6, 8))
+    question, *items = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = [1, 3]
+    sums = {n: (float(question @ x), float(sum(items[f] @ x for f in found))) for n, x in enumerate(items)}
+    move = ranking.moved(found, *({n: pair[which] for n, pair in sums.items()} for which in (0, 1)))
+    towards = question + ranking.TOWARDS * (items[1] + items[3]) / 2
+    assert move(sums) == pytest.approx({n: towards @ x / np.linalg.norm(towards) for n, x in enumerate(items)})
+    assert move({7: (math.nan, math.nan)}) == {}
 
 
 def test_groups_lift_their_members() -> None:

@@ -46,16 +46,22 @@ def bm25(texts: list[str], question: str) -> dict[str, float]:
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(TEXTS, st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True), st.booleans(), st.booleans())
+@given(
+    TEXTS,
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True),
+    st.sampled_from(["everything", "what few have", "what many have"]),
+    st.booleans(),
+)
 def test_words_are_weighed_as_the_book_says(
-    words_only: Memory, monkeypatch: pytest.MonkeyPatch, texts: list[str], asked: list[str], filtered: bool, rare: bool
+    words_only: Memory, monkeypatch: pytest.MonkeyPatch, texts: list[str], asked: list[str], among: str, rare: bool
 ) -> None:
+    monkeypatch.setattr(recalling, "BY_HAND", 1_000 if among == "what few have" else 0)
     monkeypatch.setattr(recalling, "POSTINGS", 1 if rare else 12_000)
     monkeypatch.setattr("dataflows_memory.ranking.PAIR", 0.0)
     if known := [hit.item.id for hit in everything(words_only)]:
         words_only.forget(*known)
     words_only.remember(texts, meta={"here": True})
-    found = words_only.recall(" ".join(asked), 100, where={"here": True} if filtered else None)
+    found = words_only.recall(" ".join(asked), 100, where=None if among == "everything" else {"here": True})
     wanted = bm25(texts, " ".join(asked))
     scores = {hit.text: hit.parts["words"].score for hit in found}
     if len(asked) <= 2 or not rare:  # of more words, the common ones are counted only where rarer ones lead

@@ -103,17 +103,19 @@ exists (
 
 -- name: allowed
 -- $5 begun since $6 origins $7 properties that they have $8 a path over the properties $9 runs whose items are left out
--- $10 and the states of such runs
-select i.id, i.length, i.around
-from {lines} join dataflows_memory.item i on i.place = l.place
-where {seen} and not {hides} and h.since <= least($2::timestamptz, u.until))
-      and ($5::timestamptz is null or i.valid_from >= $5::timestamptz)
-      and ($6::text[] is null or i.origin = any($6::text[]))
-      and ($7::jsonb is null or i.meta @> $7::jsonb)
-      and ($8::jsonpath is null or i.meta @? $8::jsonpath)
-      and ($9::uuid[] is null or i.run is null or i.run <> all($9::uuid[]))
-      and ($10::text[] is null or i.run is null or not exists (
-          select from dataflows.run r where r.id = i.run and r.status = any($10::text[])));
+-- $10 and the states of such runs $11 as $10 of allowed in recall.sql
+with found as (
+    select {found} <= $11::bigint as told
+    from {lines} join dataflows_memory.item i on i.place = l.place
+    where {seen} and not {hides} and h.since <= least($2::timestamptz, u.until))
+          and ($5::timestamptz is null or i.valid_from >= $5::timestamptz)
+          and ($6::text[] is null or i.origin = any($6::text[]))
+          and ($7::jsonb is null or i.meta @> $7::jsonb)
+          and ($8::jsonpath is null or i.meta @? $8::jsonpath)
+          and ($9::uuid[] is null or i.run is null or i.run <> all($9::uuid[]))
+          and ($10::text[] is null or i.run is null or not exists (
+              select from dataflows.run r where r.id = i.run and r.status = any($10::text[])))
+) {gathered};
 
 -- name: standing
 -- What is written over, or behind: what the branch says, and what it sees and has not said anything of.

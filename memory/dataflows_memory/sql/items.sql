@@ -14,6 +14,19 @@ select c.id, c.name, c.language, c.around, e.id, e.name, e.dimension
 from dataflows_memory.collection c left join dataflows_memory.embedder e on e.id = c.embedder
 where c.name = $1;
 
+-- name: ground
+-- $1 collection $2 scopes, null for all
+-- What every question needs to know, at once: the collection, its scopes that everybody sees with their numbers, whether a
+-- table is followed in them, and what time it is.
+select c.id, c.name, c.language, c.around, e.id, e.name, e.dimension, p.scopes, p.ids,
+       exists (select from dataflows_memory.source s where s.place = any(p.ids)), clock_timestamp()
+from dataflows_memory.collection c left join dataflows_memory.embedder e on e.id = c.embedder
+cross join lateral (
+    select array_agg(p.scope) as scopes, array_agg(p.id) as ids from dataflows_memory.place p
+    where p.collection = c.id and p.branch is null and ($2::text[] is null or p.scope = any($2::text[]))
+) p
+where c.name = $1;
+
 -- name: collections
 select c.name, c.language, c.around, e.name, e.dimension,
        (select array_agg(p.scope order by p.scope) from dataflows_memory.place p

@@ -17,18 +17,33 @@ where i.place = any($1::int[]) and i.live;
 
 -- name: allowed
 -- $1 places $2 true at $3 known at $4 begun since $5 origins $6 properties that they have $7 a path over the properties
--- $8 runs whose items are left out $9 and the states of such runs
-select i.id, i.length, i.around from dataflows_memory.item i
-where i.place = any($1::int[])
-      and i.valid_from <= $2::timestamptz and (i.valid_to > $2::timestamptz or i.ended_at > $3::timestamptz)
-      and i.recorded_at <= $3::timestamptz and i.retired_at > $3::timestamptz
-      and ($4::timestamptz is null or i.valid_from >= $4::timestamptz)
-      and ($5::text[] is null or i.origin = any($5::text[]))
-      and ($6::jsonb is null or i.meta @> $6::jsonb)
-      and ($7::jsonpath is null or i.meta @? $7::jsonpath)
-      and ($8::uuid[] is null or i.run is null or i.run <> all($8::uuid[]))
-      and ($9::text[] is null or i.run is null or not exists (
-          select from dataflows.run r where r.id = i.run and r.status = any($9::text[])));
+-- $8 runs whose items are left out $9 and the states of such runs $10 words up to which what is needed to rank them is
+-- given as well
+with found as (
+    select {found} <= $10::bigint as told
+    from dataflows_memory.item i
+    where i.place = any($1::int[])
+          and i.valid_from <= $2::timestamptz and (i.valid_to > $2::timestamptz or i.ended_at > $3::timestamptz)
+          and i.recorded_at <= $3::timestamptz and i.retired_at > $3::timestamptz
+          and ($4::timestamptz is null or i.valid_from >= $4::timestamptz)
+          and ($5::text[] is null or i.origin = any($5::text[]))
+          and ($6::jsonb is null or i.meta @> $6::jsonb)
+          and ($7::jsonpath is null or i.meta @? $7::jsonpath)
+          and ($8::uuid[] is null or i.run is null or i.run <> all($8::uuid[]))
+          and ($9::text[] is null or i.run is null or not exists (
+              select from dataflows.run r where r.id = i.run and r.status = any($9::text[])))
+) {gathered};
+
+-- name: found
+i.id, i.length, i.around, i.place, i.origin, i.ref, i.stems, sum(i.length) over (rows unbounded preceding)
+
+-- name: gathered
+-- In lists, which are read faster than rows; the last four have only the first items where there are too many words.
+select coalesce(avg(f.length), 0)::float8, coalesce(avg(f.around), 0)::float8,
+       coalesce(bool_or(f.around > f.length), false), coalesce(array_agg(f.id), '{}'),
+       array_agg(f.place) filter (where f.told), array_agg(f.origin) filter (where f.told),
+       array_agg(f.ref) filter (where f.told), array_agg(f.stems) filter (where f.told)
+from found f
 
 -- name: frequencies
 -- $1 places $2 terms: in how many items each stands
@@ -106,38 +121,53 @@ best as (
 select b.item, b.alone, b.around, null::text from best b
 
 -- name: near_everywhere
--- $1 places $2 the vector $3 how many
-select v.item, 1 - (v.alone <=> $2::halfvec({length}))
+-- $1 places $2 the vector $3 how many. Each is compared: the sum keeps the index out of it.
+select v.item, 0 + (v.alone <=> $2::halfvec({length}))
 from {vectors} v where v.place = any($1::int[]) and v.live
-order by v.alone <=> $2::halfvec({length}) limit $3;
+order by 2 limit $3;
 
 -- name: near_around_everywhere
-select v.item, 1 - (coalesce(v.around, v.alone) <=> $2::halfvec({length}))
+select v.item, 0 + (coalesce(v.around, v.alone) <=> $2::halfvec({length}))
 from {vectors} v where v.place = any($1::int[]) and v.live
-order by coalesce(v.around, v.alone) <=> $2::halfvec({length}) limit $3;
+order by 2 limit $3;
+
+-- name: near_by_index
+-- The same where there are too many.
+select v.item, v.alone <=> $2::halfvec({length})
+from {vectors} v where v.place = any($1::int[]) and v.live
+order by 2 limit $3;
 
 -- name: near_among
 -- $1 items $2 the vector $3 how many
-select v.item, 1 - (v.alone <=> $2::halfvec({length}))
+select v.item, 0 + (v.alone <=> $2::halfvec({length}))
 from {vectors} v where v.item = any($1::bigint[])
-order by 2 desc limit $3;
+order by 2 limit $3;
 
 -- name: near_around_among
-select v.item, 1 - (coalesce(v.around, v.alone) <=> $2::halfvec({length}))
+select v.item, 0 + (coalesce(v.around, v.alone) <=> $2::halfvec({length}))
 from {vectors} v where v.item = any($1::bigint[])
-order by 2 desc limit $3;
+order by 2 limit $3;
+
+-- name: near_to_both
+-- $1 items $2 the vector $3 items that were found for it
+-- How near each is to the question, and the sum of how near it is to those; the same with its neighbours.
+select v.item,
+       1 - min(v.alone <=> $2::halfvec({length})),
+       sum(1 - (v.alone <=> f.alone)),
+       1 - min(v.around <=> $2::halfvec({length})),
+       sum(1 - (v.around <=> f.alone))
+from {vectors} v cross join {vectors} f
+where v.item = any($1::bigint[]) and f.item = any($3::bigint[])
+group by v.item;
 
 -- name: index_search
 -- How far the index looks: pgvector goes on until enough rows passed the condition.
 select set_config('hnsw.ef_search', '100', true), set_config('hnsw.iterative_scan', 'relaxed_order', true);
 
--- name: exact_search
-select set_config('enable_indexscan', 'off', true);
-
 -- name: candidates
 -- $1 items $2 true at, null where that was asked before $3 known at
 -- What of them holds, and what else is needed to rank them.
-select i.id, i.place, i.origin, i.ref, i.part, i.stems, i.length
+select i.id, i.place, i.origin, i.ref, i.stems
 from dataflows_memory.item i
 where i.id = any($1::bigint[])
       and ($2::timestamptz is null
