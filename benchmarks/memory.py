@@ -1,22 +1,21 @@
-"""How well and how quickly memory recalls: nDCG@10 on SciFact (BEIR) and Cranfield, beside others; milliseconds at
-100,000 items; what changes of a table cost. Wants the dependency group `bench` and the extra `local` with its model.
+"""How well and how quickly memory recalls: nDCG@10 on public collections, beside others; milliseconds at 100,000
+items; what changes of a table cost. Wants the dependency group `bench` and the extra `local` with its model.
 
-python benchmarks/memory.py --data ../shared/data/retrieval         # both
+python benchmarks/memory.py --data ../shared/data/retrieval         # everything
+python benchmarks/memory.py --only quality --more ~/collections     # CISI, CACM, NPL, QMSum: see public_sets.py
 python benchmarks/memory.py --only speed --items 100000
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import statistics
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ import peer_memory
 from dataflows_memory.desk import Memory
 from dataflows_memory.embedding.choice import choose_embedder
 from dataflows_memory.embedding.embedder import Usage
+from public_sets import Question, Set, beir, facts, found_in
 
-SETS = ("scifact", "cranfield")
 #: topics of the texts that speed is measured on, and scopes
 TOPICS, SCOPES = 500, 10
 
@@ -49,18 +48,6 @@ class Random:
 
     async def aembed(self, texts: Sequence[str], *, query: bool = False) -> Any:
         return self.embed(texts, query=query)
-
-
-def read(folder: Path) -> tuple[list[Any], list[Any], dict[str, dict[str, int]]]:
-    """Documents, questions, and the grades of documents by question."""
-    corpus = [json.loads(line) for line in (folder / "corpus.jsonl").open(encoding="utf-8")]
-    queries = [json.loads(line) for line in (folder / "queries.jsonl").open(encoding="utf-8")]
-    grades: dict[str, dict[str, int]] = defaultdict(dict)
-    for line in (folder / "qrels.tsv").read_text().splitlines():
-        query, document, grade = line.split("\t")
-        if grade.isdigit():
-            grades[query][document] = int(grade)
-    return corpus, queries, grades
 
 
 def ndcg(found: Sequence[str], grades: dict[str, int], k: int = 10) -> float:
@@ -100,62 +87,80 @@ class Once:
         return self.embed(texts, query=query)
 
 
-def quality(data: Path) -> None:
+#: from a question to the ids of texts, the best first
+Ask = Callable[[Question], list[str]]
+
+
+def quality(folders: Sequence[Path]) -> None:
     """nDCG@10 and milliseconds a question of ours and of others, with the same vectors; what indexing costs."""
     embedder = Once()
-    print("| data | who | nDCG@10 | ms a question (p50, its embedding known) |")
-    print("| --- | --- | ---: | ---: |")
+    print("| data | who | nDCG@10 | R@1 | ms a question (p50, its embedding known) |")
+    print("| --- | --- | ---: | ---: | ---: |")
     costs = []
     with database() as ctx:
-        for name in SETS:
-            corpus, queries, grades = read(data / name)
-            documents = [{**each, "ref": each["id"]} for each in corpus if each["text"].strip()]
-            asked = [query for query in queries if grades.get(query["id"])]
-            embedder.embed([query["text"] for query in asked])
-            embedder.embed([query["text"] for query in asked], query=True)
+        for each in [*(each for folder in folders for each in found_in(folder)), facts()]:
+            embedder.embed([question.text for question in each.questions])
+            embedder.embed([question.text for question in each.questions], query=True)
             memories = {"ours, by words": Memory(ctx, None), "ours": Memory(ctx, embedder)}
             for who, memory in memories.items():
                 before, begun = embedder.seconds, time.perf_counter()
-                remember(memory, f"{name} {who}", documents)
-                costs.append((name, who, embedder.seconds - before, time.perf_counter() - begun))
-            texts = [each["text"] for each in documents]
-            with peer_memory.langgraph_store(texts, embedder, ctx._database.conninfo, name) as langgraph:
-                others: dict[str, Any] = {
-                    "BM25 (bm25s)": peer_memory.bm25(texts),
-                    "cosine": peer_memory.dense(texts, embedder),
-                    "LangGraph, PostgresStore": langgraph,
-                }
-                for who, find in others.items():
-                    line(name, who, asked, grades, lambda text, f=find, d=documents: [d[n]["ref"] for n in f(text)])
+                remember(memory, f"{each.name} {who}", each)
+                costs.append((each.name, who, embedder.seconds - before, time.perf_counter() - begun))
+            for who, ask in others(each, embedder, ctx._database.conninfo):
+                line(each, who, ask)
             for who, memory in memories.items():
-                collection = f"{name} {who}"
-                line(
-                    name,
-                    who,
-                    asked,
-                    grades,
-                    lambda text, m=memory, c=collection: refs(m.recall(text, 10, collection=c)),
-                )
+                line(each, who, ours(memory, f"{each.name} {who}", each))
+                if any(question.as_of for question in each.questions):
+                    line(each, f"{who}, not told of when", ours(memory, f"{each.name} {who}", each, dated=False))
     print()
     for name, who, embedding, whole in costs:
         share = f", {100 * (whole - embedding) / embedding:.0f}% beside the embedder" if embedding else ""
         print(f"{name}, {who}: written in {whole:.1f} s, {embedding:.1f} of them in the model{share}")
 
 
-def refs(found: Any) -> list[str]:
-    return [hit.item.ref for hit in found]
+def others(each: Set, embedder: Any, url: str) -> Iterator[tuple[str, Ask]]:
+    """Those that ours is compared with; each scope is a collection of its own for them."""
+    lots = {scope: texts for scope, texts, _ in each.scopes()}
+    makers: dict[str, Callable[[list[str], str], Any]] = {
+        "BM25 (bm25s)": lambda texts, _: nullcontext(peer_memory.bm25(texts)),
+        "cosine": lambda texts, _: nullcontext(peer_memory.dense(texts, embedder)),
+        "LangGraph, PostgresStore": lambda texts, name: peer_memory.langgraph_store(texts, embedder, url, name),
+    }
+    for who, make in makers.items():
+        with ExitStack() as stack:
+            finders = {
+                scope: stack.enter_context(make([text.text for text in texts], f"{each.name}{number}"))
+                for number, (scope, texts) in enumerate(lots.items())
+            }
+            yield who, lambda asked, f=finders: [lots[asked.scope][n].id for n in f[asked.scope](asked.text)]
 
 
-def line(name: str, who: str, asked: Sequence[Any], grades: Any, find: Callable[[str], list[str]]) -> None:
+def ours(memory: Memory, collection: str, each: Set, *, dated: bool = True) -> Ask:
+    """What is recalled for a question, as of the moment that it names."""
+    named = {(text.ref, text.text): text.id for text in each.texts if text.ref}
+
+    def ask(question: Question) -> list[str]:
+        as_of = question.as_of if dated else None
+        found = memory.recall(question.text, 10, collection=collection, scope=question.scope, as_of=as_of)
+        if each.talk:
+            return [f"{question.scope} {hit.item.meta['turn']}" for hit in found]
+        return [named.get((hit.item.ref, hit.text), hit.item.ref) for hit in found]
+
+    return ask
+
+
+def line(each: Set, who: str, ask: Ask) -> None:
     """Ask everything, and print what it was worth."""
-    took, scores = [], []
-    for query in asked:
+    took, scores, first = [], [], []
+    for question in each.questions:
         begun = time.perf_counter()
-        found = find(query["text"])
+        found = ask(question)
         took.append((time.perf_counter() - begun) * 1_000)
-        scores.append(ndcg(found, grades[query["id"]]))
+        scores.append(ndcg(found, question.grades))
+        first.append(bool(found) and found[0] in question.grades)
     mean = statistics.fmean(score for score in scores if not math.isnan(score))
-    print(f"| {name} | {who} | {mean:.4f} | {statistics.median(took[len(took) // 2 :]):.1f} |", flush=True)
+    half = statistics.median(took[len(took) // 2 :])
+    print(f"| {each.name} | {who} | {mean:.4f} | {statistics.fmean(first):.3f} | {half:.1f} |", flush=True)
 
 
 def changes(rows: int) -> None:
@@ -174,19 +179,27 @@ def changes(rows: int) -> None:
             table.upsert_many({"id": n, "name": f"task number {n} is done"} for n in range(0, rows, 100))
 
 
-def remember(memory: Memory, collection: str, documents: Sequence[Any]) -> None:
-    """One item for each document, named by its id."""
+def remember(memory: Memory, collection: str, each: Set) -> None:
+    """One item for each text: named by its id, by what it is a fact about, or as the next turn of a conversation."""
     from dataflows_memory.items import New
 
-    for start in range(0, len(documents), 1_000):
-        lot = documents[start : start + 1_000]
-        memory._put(collection, "", [New(each["text"], "document", each["ref"]) for each in lot])
+    for scope, texts, _ in each.scopes():
+        if each.talk:
+            turns = [New(text.text, "text", "talk", 0, meta={"turn": int(text.id.split()[-1])}) for text in texts]
+            memory._put(collection, scope, turns, append=True)
+        elif texts[0].ref:
+            for text in texts:
+                memory.remember(text.text, collection=collection, ref=text.ref, since=text.since)
+        else:
+            for start in range(0, len(texts), 1_000):
+                lot = texts[start : start + 1_000]
+                memory._put(collection, scope, [New(text.text, "document", text.id) for text in lot])
 
 
 def speed(items: int, data: Path) -> None:
     """Milliseconds of a question over so many items of some 30 words, in ten scopes."""
-    corpus, queries, _ = read(data / "scifact")
-    sentences = [part for each in corpus for part in each["text"].split(". ") if len(part) > 30]
+    known = beir(data / "scifact")
+    sentences = [part for each in known.texts for part in each.text.split(". ") if len(part) > 30]
     random.seed(1)
     with database() as ctx:
         memory = Memory(ctx, Random())
@@ -199,7 +212,7 @@ def speed(items: int, data: Path) -> None:
                 ]
                 memory.remember(texts, scope=f"s{scope}", meta={"group": group})
         print(f"{items:,} items written in {time.perf_counter() - begun:.0f} s")
-        questions = [query["text"] for query in queries[:100]]
+        questions = [question.text for question in known.questions[:100]]
         measure("one scope of a tenth", questions, lambda question: memory.recall(question, 10, scope="s3"))
         measure("all scopes", questions, lambda question: memory.recall(question, 10, scope=None))
         measure(
@@ -223,11 +236,12 @@ def measure(what: str, questions: Sequence[str], ask: Callable[[str], Any]) -> N
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[1].parent / "shared" / "data" / "retrieval")
+    parser.add_argument("--more", type=Path, help="a folder with a folder for each further collection")
     parser.add_argument("--only", choices=("quality", "speed", "changes"))
     parser.add_argument("--items", type=int, default=100_000)
     arguments = parser.parse_args()
     if arguments.only in (None, "quality"):
-        quality(arguments.data)
+        quality([arguments.data, *([arguments.more] if arguments.more else [])])
     if arguments.only in (None, "changes"):
         changes(10_000)
     if arguments.only in (None, "speed"):
