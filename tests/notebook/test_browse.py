@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 import dataflows_sdk as df
+from dataflows_sdk.approvals import ask_people
 from dataflows_sdk.errors import DefinitionError, MissingExtraError
 from dataflows_sdk.notebook import browse_rows, browse_runs
 from dataflows_sdk.notebook.browse_approvals import ApprovalList
 from dataflows_sdk.notebook.browse_runs import RunList
 from dataflows_sdk.notebook.browsing import Answers, Source, first_page, still
+from dataflows_sdk.notebook.editing import fields_of, value_of
 
 from ..conftest import wait_until
 from .shows import asking, failing
@@ -188,6 +190,63 @@ def test_an_approval_is_answered_and_a_late_one_told_by_whom(ctx: df.Context) ->
     second.cancel().wait("20s")
     assert "cancelled" in other.ask("details", row=gone.id)["text"]
     assert not other.ask("details", row="0198c0de-0000-7000-8000-000000000000")["ok"]
+
+
+def test_the_value_of_an_answer_is_edited_in_the_list(ctx: df.Context) -> None:
+    schema = {"properties": {"amount": {"type": "integer"}, "why": {"type": "string"}}, "required": ["amount"]}
+
+    async def pay(event: Any, step: Any) -> Any:
+        return (await ask_people(step, "pay", "?", value={"amount": 40, "of": "bills"}, schema=schema))["value"]
+
+    run = ctx.start(df.Workflow("pay", pay))
+    wait_until(lambda: ctx.approvals.pending(), "it asks")
+    page = Page(ApprovalList(ctx, None))
+    [row] = page.lines()
+    told = page.ask("details", row=row)["details"]
+    assert [(each["name"], each["value"]) for each in told["edits"]] == [("value.amount", "40"), ("value.why", "")]
+    assert '"of": "bills"' in dict(told["texts"])["proposes"]
+    act = {"row": row, "action": "approve"}
+    for given, wrong in (
+        ({"value.amount": ""}, "'amount' is a required property"), ({"value.amount": "few"}, "'few' is no number"),
+        ({"value.amount": "1.5"}, "/amount"), ({"value.other": "1"}, "'value.other' is no field"),
+    ):  # fmt: skip
+        reply = page.ask("act", **act, given=given)
+        assert not reply["ok"]
+        assert wrong in reply["text"]
+    assert page.lines() == [row]
+    assert page.ask("act", **act, given={"value.amount": "39", "value.why": " dear "})["ok"]
+    assert run.result("20s") == {"amount": 39, "of": "bills", "why": " dear "}
+
+
+def test_fields_are_made_of_a_schema_and_read_again() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "title": "Name", "description": "as on the bill"},
+            "size": {"enum": ["S", "M", 7]}, "paid": {"type": "boolean"}, "rate": {"type": "number", "default": 0.5},
+            "tags": {"type": "array"}, "any": {}, "note": {"type": ["string", "null"]},
+        },
+        "required": ["name", "size"],
+    }  # fmt: skip
+    value = {"name": "", "size": 7, "paid": False, "tags": ["a"], "any": None, "kept": 1}
+    fields = {each.name: each for each in fields_of(value, schema)}
+    assert fields["value.name"].label == "Name"
+    assert fields["value.name"].note == "as on the bill"
+    assert (fields["value.size"].value, fields["value.size"].options) == ("7", ["S", "M", "7"])
+    assert (fields["value.paid"].value, list(fields["value.paid"].options)) == ("false", ["", "true", "false"])
+    assert [name for name, each in fields.items() if each.json] == ["value.tags", "value.any", "value.note"]
+    as_it_was = {name: each.value for name, each in fields.items()}
+    assert value_of(as_it_was, value, schema) == {**value, "rate": 0.5}
+    changed = {**as_it_was, "value.size": "S", "value.paid": "true", "value.tags": "", "value.rate": "2"}
+    assert value_of(changed, value, schema) == {
+        "name": "", "size": "S", "paid": True, "rate": 2, "any": None, "kept": 1,
+    }  # fmt: skip
+    assert value_of({"comment": "x"}, value, schema) is None
+    assert value_of({"value": " "}, None, None) is None
+    assert [each.json for each in fields_of([1], schema)] == [True]  # it is no object: all of it as JSON
+    assert value_of({"value": "[2]"}, [1], schema) == [2]
+    with pytest.raises(DefinitionError, match="double quotes"):
+        value_of({"value": "{'a': 1}"}, None, None)
 
 
 def test_the_widget_answers_and_has_a_still_picture(ctx: df.Context) -> None:

@@ -84,13 +84,13 @@ function render({ model, el }) {
     root.setAttribute("data-page", String(before.length + 1));
     root.setAttribute("data-shown", String(shown.lines.length));
   }
-  /** @param {string|null} to */
-  function load(to) {
+  /** @param {string|null} to @param {string} [said] what was said before, and is to stay */
+  function load(to, said = "") {
     const turn = ++wanted;
     after = to;
     ask({ do: "page", asked: asked(), after }, found => {
       if (turn !== wanted) return;   // somebody typed on
-      speak(found.ok ? "" : found.text);
+      speak(found.ok ? said : found.text);
       if (found.ok) { shown = found.list; paint(); }
     });
   }
@@ -123,22 +123,32 @@ function render({ model, el }) {
     /** @type {Record<string, any>} */
     const given = {};
     for (const field of details.inputs) given[field.name] = input(field, field.label, null);
+    // what stands in the fields counts while they are to be seen
+    const fields = details.edits.length ? editor(details.edits) : null;
+    const edit = fields ? button("Edit value", "edit the value that goes with the answer", () => {
+      fields.el.hidden = !fields.el.hidden;
+      edit.textContent = fields.el.hidden ? "Edit value" : "Leave the value";
+      edit.setAttribute("aria-expanded", String(!fields.el.hidden));
+      if (!fields.el.hidden) fields.focus();
+    }, { "data-do": "edit", "aria-expanded": "false" }) : null;
+    if (fields) fields.el.hidden = true;
     const act = details.actions.map(/** @param {any} each */ each => {
       const made = button(each.label, each.label, () => {
         made.disabled = true;
         speak("…");
-        const values = Object.fromEntries(Object.entries(given).map(([name, found]) => [name, found.value]));
+        const values = { ...Object.fromEntries(Object.entries(given).map(([name, found]) => [name, found.value])), ...(fields && !fields.el.hidden ? fields.values() : {}) };
         ask({ do: "act", row: id, action: each.name, given: values, code: each.code }, found => {
           if (!found.ok) made.disabled = false;
           speak(found.text ?? "");
-          if (live) load(after);
+          fields?.wrong(found.ok ? "" : found.text);
+          if (live) load(after, found.text ?? "");
         });
       }, { "data-do": each.name, class: each.look ? `df-${each.look}` : null });
       return made;
     });
     side.replaceChildren(
       h("div", { class: "df-bar df-plain" }, h("span", { class: "df-name" }, details.title), h("span", { class: "df-grow" }), button("Close", "close the details", () => { row = ""; side.hidden = true; paint(); }, { "data-do": "close" })),
-      ...(act.length ? [h("div", { class: "df-bar df-plain" }, ...Object.values(given), ...act)] : []),
+      ...(act.length ? [h("div", { class: "df-bar df-plain" }, ...Object.values(given), ...act, edit), ...(fields ? [fields.el] : [])] : []),
       ...(details.svg ? [h("img", { alt: details.title, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(details.svg)}` })] : []),
       ...details.sheets.flatMap(/** @param {any} sheet */ sheet => [
         sheet.title ? h("div", { class: "df-head" }, sheet.title) : "",
