@@ -43,12 +43,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A button among the details of a row; *look* is ``"yes"``, ``"no"`` or nothing; *code* does the same in a cell."""
+    """A button among the details of a row.
+
+    *look* is ``"yes"``, ``"no"`` or nothing; *code* does the same in a cell; *ask* is what somebody has to say yes to
+    with a second click before it is done.
+    """
 
     name: str
     label: str
     look: str = ""
     code: str = ""
+    ask: str = ""
 
 
 @dataclass(slots=True)

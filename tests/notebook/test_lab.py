@@ -376,6 +376,46 @@ def test_runs_are_browsed_and_an_approval_is_answered_from_the_list(browser: Bro
         clean(notebook)
 
 
+REMEMBERS = """import dataflows_sdk as df
+ctx = df.connect({url!r})
+ctx.memory.use("none")
+@df.workflow("notes")
+async def notes(event, step):
+    await step.run("write", lambda: bool(ctx.memory.remember("The ferry <b>is</b> late", ref="ferry")))
+ctx.run(notes)
+ctx.memory.remember("The ferry is red", ref="colour")
+ctx.memory.search_box("ferry")
+"""
+
+
+def test_what_is_remembered_is_looked_at_and_forgotten(browser: Browser, dataflows_url: str) -> None:
+    with browser.open([REMEMBERS.format(url=dataflows_url)]) as notebook:
+        notebook.run_all()
+        box = notebook.page.locator(".df-browse")
+        box.get_by_text("2 shown").wait_for()
+        box.locator("tr[data-line] button.df-open").filter(has_text="late").click()
+        side = box.locator(".df-side")
+        side.locator("img").wait_for()
+        assert "history: 1 version" in side.inner_text()
+        notebook.shoot("search-details", box)
+
+        # once is not enough, and the focus is on what does nothing
+        side.locator("button[data-do=forget]").click()
+        keep = side.locator("button[data-do=keep]")
+        keep.wait_for()
+        notebook.shoot("search-forget", box)
+        notebook.page.keyboard.press("Enter")
+        keep.wait_for(state="hidden")
+        assert notebook.kernel("len(ctx.memory.history('ferry'))") == "1"
+        side.locator("button[data-do=forget]").click()
+        side.locator("button[data-do=forget-now]").click()
+        box.get_by_text("1 shown").wait_for()
+        assert "forgotten: ferry" in box.locator(".df-say").inner_text()
+        assert side.is_hidden()
+        assert notebook.kernel("ctx.memory.history('ferry')") == "[]"
+        clean(notebook)
+
+
 WRITES = """import dataflows_sdk as df
 ctx = df.connect({url!r})
 stock = ctx.warehouse.table("stock", {{"id": int, "name": str, "left": int}}, key="id")
