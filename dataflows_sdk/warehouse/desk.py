@@ -362,10 +362,17 @@ class AsOf(ShownAsTable):
         return self._warehouse._reader.get(table, key, self.moment)
 
     def find(
-        self, table: str, where: Any = None, *, order: Any = None, limit: int | None = None, offset: int = 0
+        self,
+        table: str,
+        where: Any = None,
+        *,
+        order: Any = None,
+        limit: int | None = None,
+        offset: int = 0,
+        after: Any = None,
     ) -> list[Row]:
         """Rows as they were; arguments as for `Table.find`."""
-        return self._warehouse._reader.find(table, where, order, limit, offset, self.moment)
+        return self._warehouse._reader.find(table, where, order, limit, offset, self.moment, after)
 
     def __repr__(self) -> str:
         return f"<warehouse as of {self.moment.isoformat()}>"

@@ -332,6 +332,84 @@ def test_rows_in_pages_with_their_history_and_why(ctx: df.Context) -> None:
     assert "tasks" in page.ask("page")["text"]
 
 
+@pytest.mark.parametrize("order", ["", "hours ↑", "hours ↓", "name ↓"])
+def test_rows_that_are_written_between_two_pages_are_neither_skipped_nor_doubled(ctx: df.Context, order: str) -> None:
+    table = ctx.warehouse.table("tasks", {"part": str, "n": int, "name": str, "hours": float}, key=("part", "n"))
+
+    def row(part: str, n: int, hours: float | None) -> dict[str, Any]:
+        return {"part": part, "n": n, "name": f"n{n % 2}", "hours": hours}
+
+    table.upsert_many([row(part, n, None if n % 3 == 0 else n // 2) for part in ("a", "b") for n in range(2, 9)])
+    page = Page(browse_rows.RowList(table, 3))
+    asked = {"order": order}
+
+    def whole(then: Any = lambda: None) -> list[str]:
+        found: list[str] = []
+        after = None
+        while True:
+            reply = page.ask("page", asked=asked, after=after)
+            assert reply["ok"], reply
+            found += [line["id"] for line in reply["list"]["lines"]]
+            after = reply["list"]["next"]
+            if after is None:
+                return found
+            then()
+
+    before = whole()
+    assert len(before) == len(set(before)) == 14
+    assert before == [
+        json.dumps([each["part"], str(each["n"])]) for each in table.find(order=browse_rows._order(order or None))
+    ]
+    ground = ctx.warehouse.table("tasks")
+    new = iter([("a", 1, 2.0), ("b", 9, None), ("a", 0, 0.5), ("a", 99, 9.0)])
+    gone = iter([json.loads(each) for each in before])
+
+    def write() -> None:
+        if (made := next(new, None)) is not None:
+            ground.upsert(row(*made))
+            part, n = next(gone)  # of the pages that were read: an offset would pass over a row now
+            ground.delete((part, int(n)))
+
+    while_written = whole(write)
+    assert len(while_written) == len(set(while_written))
+    assert set(before) <= set(while_written)
+
+
+def test_pages_of_a_moment_stay_at_it(ctx: df.Context) -> None:
+    table = ctx.warehouse.table("tasks", {"id": int, "hours": float}, key="id")
+    table.upsert_many([{"id": n, "hours": 10.0 - n} for n in range(5)])
+    moment = max(row["_synced_at"] for row in table.find())
+    page = Page(browse_rows.RowList(table, 2))
+    asked = {"as_of": moment.isoformat(), "order": "hours ↑"}
+    first = page.ask("page", asked=asked)["list"]
+    assert "as of" in first["note"]
+    table.delete(3)
+    table.upsert_many([{"id": 2, "hours": 99.0}, {"id": 9, "hours": 7.5}])
+    second = page.ask("page", asked=asked, after=first["next"])["list"]
+    third = page.ask("page", asked=asked, after=second["next"])["list"]
+    lines = [line["cells"] for each in (first, second, third) for line in each["lines"]]
+    assert lines == [["4", "6.0"], ["3", "7.0"], ["2", "8.0"], ["1", "9.0"], ["0", "10.0"]]
+    for wrong in ({"as_of": "someday"}, {"order": "hours"}, {"order": "size ↑"}):
+        assert not page.ask("page", asked=wrong)["ok"]
+    # so long ago: the moment of the first page is that of the others
+    ago = page.ask("page", asked={"as_of": "0s"})["list"]
+    table.upsert(id=5, hours=0.0)
+    rest = page.ask("page", asked={"as_of": "0s"}, after=ago["next"])["list"]
+    assert rest["note"] == ago["note"]
+    assert [line["cells"][0] for line in rest["lines"]] == ["2", "4"]
+    assert page.ask("page", asked={"as_of": "0s"}, after=rest["next"])["list"]["lines"][0]["cells"][0] == "9"
+
+
+def test_runs_that_are_started_between_two_pages_are_not_doubled(ctx: df.Context) -> None:
+    runs = [run.id for run in some_runs(ctx, 4)]
+    page = Page(RunList(ctx, {}, 2))
+    first = page.ask("page")["list"]
+    some_runs(ctx, 3, "later")
+    second = page.ask("page", after=first["next"])["list"]
+    assert [line["id"] for each in (first, second) for line in each["lines"]] == runs
+    assert second["next"] is None
+
+
 def test_a_table_is_browsed_by_name(ctx: df.Context) -> None:
     pytest.importorskip("anywidget")
     ctx.warehouse.table("tasks", {"id": int, "name": str}, key="id").upsert(id=1, name="<script>")
