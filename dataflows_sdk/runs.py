@@ -31,7 +31,7 @@ from dataflows_sdk.errors import (
 from dataflows_sdk.flow.model import FlowSpec
 from dataflows_sdk.noderuns import StepRun, step_runs
 from dataflows_sdk.past import Difference, Explanation, Moment, explain, run_difference
-from dataflows_sdk.showing import Shown
+from dataflows_sdk.showing import Viewable
 from dataflows_sdk.streams import StreamEvent, afollow, follow
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ _NEAR_SECONDS = 1.0
 _LOOK = 0.3
 
 
-class Run(Shown):
+class Run(Viewable):
     """One run, in this process or any other. Attributes are read from the database when they are asked for.
 
     ``await run`` and `result` wait for its end; everything else looks at the journal, in whatever state the run is.
