@@ -56,7 +56,7 @@ class Approval(ShownAsTable):
     requested_at: datetime
     expires_at: datetime | None
     value: Any = field(default=None, hash=False)
-    schema: dict[str, Any] | None = field(default=None, hash=False)
+    schema: dict[str, Any] | None = field(default=None, hash=False, repr=False)
 
 
 async def ask_people(

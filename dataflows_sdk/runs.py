@@ -12,7 +12,7 @@ from uuid import UUID
 
 from dataflows_sdk.bars import bar, place
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
-from dataflows_sdk.core.shown import MARKS, MOST_ROWS, Listing, Sheet, ShownAsTable
+from dataflows_sdk.core.shown import MARKS, MOST_ROWS, Listing, Sheet, ShownAsTable, counted
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.replay import Replay, dry_replay
@@ -558,7 +558,7 @@ class Runs(Sequence[Run], ShownAsTable):
             for row in Runs(self._runs[:MOST_ROWS], None).rows()
         ]  # fmt: skip
         notes = ["there are older ones: .next"] if self._more is not None else []
-        return Sheet(f"{len(self):,} runs", rows, columns, total=len(self), notes=notes)
+        return Sheet(counted(len(self), "run"), rows, columns, total=len(self), notes=notes)
 
 
 __all__ = ["Run", "Runs", "StepView"]

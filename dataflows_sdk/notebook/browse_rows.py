@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dataflows_sdk.core.shown import Sheet, sheet_of
+from dataflows_sdk.core.shown import Sheet, counted, sheet_of
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook.browsing import Details, Field, Line, Page, Source
 
@@ -98,7 +98,7 @@ class RowList(Source):
         names = [each.name for each in table.columns]
         sheets = [
             Sheet("row" if now is not None else "row, which is deleted", list((now or row).items())),
-            sheet_of(versions, f"history: {len(versions):,} versions"),
+            sheet_of(versions, f"history: {counted(len(versions), 'version')}"),
         ]
         texts = [("why", str(why))] if why is not None else []
         if why is not None and why.trigger:

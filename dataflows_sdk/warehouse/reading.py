@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.current import current_step
-from dataflows_sdk.core.shown import MOST_ROWS, Listing, Sheet, ShownAsTable
+from dataflows_sdk.core.shown import MOST_ROWS, Listing, Sheet, ShownAsTable, counted
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.sqlfiles import statement
@@ -144,7 +144,7 @@ class Changes(list[RowChange], ShownAsTable):
              each.step, each.source)
             for each in self[:MOST_ROWS]
         ]  # fmt: skip
-        return Sheet(f"{len(self):,} changes", rows, columns, total=len(self), notes=[f"cursor {self.cursor}"])
+        return Sheet(counted(len(self), "change"), rows, columns, total=len(self), notes=[f"cursor {self.cursor}"])
 
 
 @dataclass(frozen=True)

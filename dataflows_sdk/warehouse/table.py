@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from dataflows_sdk.core.shown import Sheet, ShownAsTable
+from dataflows_sdk.core.shown import Sheet, ShownAsTable, counted
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.warehouse.asked import by_key, where
 from dataflows_sdk.warehouse.columns import shortened
@@ -305,7 +305,7 @@ class Table(ShownAsTable):
         key = f", key {', '.join(self.key)}" if self.key else ""
         names = [column.name for column in shape.columns]
         first = [[row.get(name) for name in names] for row in rows]
-        return Sheet(f"{self.name}: {self.count():,} rows{key}", first, names, total=self.count())
+        return Sheet(f"{self.name}: {counted(self.count(), 'row')}{key}", first, names, total=self.count())
 
 
 async def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:

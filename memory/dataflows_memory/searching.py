@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataflows_memory.items import ORIGINS
 from dataflows_memory.words import stems
-from dataflows_sdk.core.shown import MOST_ROWS, Sheet
+from dataflows_sdk.core.shown import MOST_ROWS, Sheet, counted
 from dataflows_sdk.errors import DefinitionError, RunNotFoundError
 from dataflows_sdk.notebook import svg, text
 from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Pieces, Source
@@ -101,7 +101,7 @@ class SearchBox(Source):
             raise DefinitionError(f"{action!r} cannot be done with what is remembered: only 'forget'")
         item = self._memory.get(_number(identifier))
         count = self._memory.forget(item.id)
-        return f"forgotten: {item.source}, {count} version{'' if count == 1 else 's'}"
+        return f"forgotten: {item.source}, {counted(count, 'version')}"
 
     def mask(self, text: str) -> str:
         """A text without secrets."""
@@ -135,8 +135,7 @@ def _history(versions: list[Item]) -> Sheet:
         (each.id, each.text, each.valid_from, each.valid_to, each.recorded_at, each.retired_at, each.step)
         for each in versions[-MOST_ROWS:]
     ]
-    title = f"history: {len(versions):,} version{'' if len(versions) == 1 else 's'}"
-    return Sheet(title, rows, columns, total=len(versions))
+    return Sheet(f"history: {counted(len(versions), 'version')}", rows, columns, total=len(versions))
 
 
 def _step(view: View, key: str | None) -> list[Sheet]:
