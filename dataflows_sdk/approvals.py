@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,18 +11,18 @@ from uuid import UUID
 from dataflows_sdk.core.ids import deterministic_id, new_id, parse_id
 from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, sheet_of
 from dataflows_sdk.engine.units import Event, Message
-from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunFinishedError, RunNotFoundError
+from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, InputError, RunFinishedError, RunNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dataflows_sdk.context import Context
     from dataflows_sdk.engine.step import Step
     from dataflows_sdk.notebook.widgets.browse import Browser
     from dataflows_sdk.runs import Run
 
-#: letters of a question that are kept
-_SHOWN = 2_000
+#: letters of a question that are kept; characters of a value as JSON, proposed or answered
+_SHOWN, _VALUE = 2_000, 100_000
 _WORDS = {
     "approved": "approved",
     "approve": "approved",
@@ -42,6 +42,8 @@ class Approval(ShownAsTable):
         approvers: who may answer; empty for anybody.
         required: how many must approve.
         requested_at, expires_at: since when, and until when.
+        value: what the question proposes, for the answer to change; None for nothing.
+        schema: the JSON Schema that the value of an answer must fit; None for any JSON.
     """
 
     id: str
@@ -53,9 +55,19 @@ class Approval(ShownAsTable):
     required: int
     requested_at: datetime
     expires_at: datetime | None
+    value: Any = field(default=None, hash=False)
+    schema: dict[str, Any] | None = field(default=None, hash=False, repr=False)
 
 
-async def ask_people(step: Step, name: str, message: str, approvers: Iterable[str] = ()) -> dict[str, Any]:
+async def ask_people(
+    step: Step,
+    name: str,
+    message: str,
+    approvers: Iterable[str] = (),
+    *,
+    value: Any = None,
+    schema: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Ask people within an ``async def`` workflow, as a flow's node `logic_approval` does, and wait for the answer.
 
     `Approvals.pending` lists the question, `Approvals.respond` answers it. One answer is enough, and there is no
@@ -66,10 +78,21 @@ async def ask_people(step: Step, name: str, message: str, approvers: Iterable[st
         name: of the wait: unique in its scope.
         message: what is asked; secrets in it are masked.
         approvers: who may answer; empty for anybody.
+        value: what is proposed, as JSON; who answers may change it. Secrets in it are masked where it is shown.
+        schema: a JSON Schema; the value of an answer must fit it.
 
     Returns:
-        the answer: its ``decision``, ``"approved"`` or ``"rejected"``, its ``responder`` and ``comment``.
+        the answer: its ``decision``, ``"approved"`` or ``"rejected"``, its ``responder`` and ``comment``, and as its
+        ``value`` what the person made of *value*; *value* itself where they left it alone, nothing if there is none.
+
+    Raises:
+        DefinitionError: *value* is no JSON or too long.
+        InvalidInputSchemaError: *schema* is none.
+        InputError: *value* does not fit *schema*.
     """
+    proposed = None if value is None else _json(value, f"the value that {name!r} proposes")
+    if schema is not None:
+        _fit(schema, proposed, f"the value that {name!r} proposes", wanted=value is not None)
     verbs = step._verbs
     frame = verbs.enter("wait", name)
     approval = deterministic_id(step.run_id, frame.key)
@@ -82,9 +105,13 @@ async def ask_people(step: Step, name: str, message: str, approvers: Iterable[st
         "required": 1,
         "until": None,
     }
+    if value is not None:
+        about["proposed"] = verbs.engine.redactor.redact_value(proposed)
+    if schema is not None:
+        about["schema"] = _json(schema, f"the schema of {name!r}")
     asked = Event("approval.requested", frame.key, json.dumps(about))
     answer: dict[str, Any] = await verbs.wait_for_event(name, event=f"approval:{approval}", item=frame, asked=asked)
-    return answer
+    return answer if value is None or "value" in answer else {**answer, "value": proposed}
 
 
 class Approvals(ShownAsTable):
@@ -126,6 +153,7 @@ class Approvals(ShownAsTable):
         *,
         responder: str | None = None,
         comment: str | None = None,
+        value: Any = None,
     ) -> None:
         """Answer, once and for all. Of two answers at the same moment one is taken and the other one is told so.
 
@@ -133,8 +161,12 @@ class Approvals(ShownAsTable):
             decision: ``"approved"`` or ``"rejected"`` (``"approve"``, ``"reject"``, True, False).
             responder: who answers; must be one of the approvers where there are some.
             comment: goes into the node's output.
+            value: goes there too, in place of what the question proposes: JSON of at most 100,000 characters that fits
+                the question's schema, where it has one. None for none.
 
         Raises:
+            DefinitionError: there is no such decision, or *value* is no JSON or too long.
+            InputError: *value* does not fit the schema; ``.problems`` says where.
             ApprovalClosedError: it was answered already, or too late, or the run is over, or it is not theirs.
             RunNotFoundError: there is no such approval.
         """
@@ -146,6 +178,10 @@ class Approvals(ShownAsTable):
             raise RunNotFoundError(f"there is no approval {identifier}; ctx.approvals.pending() lists those that wait")
         question = _approval(rows[0])
         self._refuse_closed(question, status=rows[0][5], ended=rows[0][6], responder=responder)
+        if value is not None:
+            value = _json(value, "the value of an answer")
+            if question.schema is not None:
+                _fit(question.schema, value, "the value of the answer", wanted=True)
         now = self._context._engine.clock.now()
         nonce = new_id()
         answer = {
@@ -155,6 +191,8 @@ class Approvals(ShownAsTable):
             "responded_at": now.isoformat(),
             "nonce": nonce,
         }
+        if value is not None:
+            answer["value"] = value
         name = f"approval:{identifier}"
         # One answer in all, or where several are required one of each person: the key says which was first.
         dedupe = name if question.required == 1 else f"{name}:{responder or ''}"
@@ -230,4 +268,29 @@ def _approval(row: tuple[Any, ...]) -> Approval:
         details["required"],
         at,
         None if until is None else datetime.fromisoformat(until),
+        details.get("proposed"),
+        details.get("schema"),
     )
+
+
+def _json(value: Any, what: str) -> Any:
+    """The value as JSON has it, a copy."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DefinitionError(f"{what} is no JSON: {error}") from None
+    if len(text) > _VALUE:
+        raise DefinitionError(
+            f"{what} has {len(text):,} characters as JSON, and {_VALUE:,} is the limit: store it, and give its key"
+        )
+    return json.loads(text)
+
+
+def _fit(schema: Mapping[str, Any], value: Any, what: str, *, wanted: bool) -> None:
+    """Raises what is wrong with a schema and, where a value is wanted, with the value."""
+    from dataflows_sdk.triggers.inputs import InputSchema  # jsonschema takes its time to be imported
+
+    checked = InputSchema(schema)
+    if wanted and (problems := checked.check(value)):
+        lines = "; ".join(f"{each.pointer or 'all of it'}: {each.message}" for each in problems)
+        raise InputError(f"{what} does not fit the question's schema: {lines}", problems)

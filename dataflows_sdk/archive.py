@@ -19,7 +19,7 @@ from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.timeline import StepView, Timeline
 from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError
-from dataflows_sdk.showing import Shown
+from dataflows_sdk.showing import Viewable
 
 if TYPE_CHECKING:
     import duckdb
@@ -187,7 +187,7 @@ class Archive(ShownAsTable):
         return Sheet("archive", head, parts=[newest])
 
 
-class ArchivedRun(Shown):
+class ArchivedRun(Viewable):
     """A run in an archive: what can be read of a run, and nothing that would change it.
 
     Attributes:

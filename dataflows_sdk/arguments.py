@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from dataflows_sdk.core.durations import Duration, Instant, parse_duration, parse_instant
-from dataflows_sdk.errors import DefinitionError
+from dataflows_sdk.errors import DefinitionError, InvalidDurationError
 
 STATUSES = frozenset({"queued", "running", "sleeping", "waiting", "succeeded", "failed", "cancelled", "quarantined"})
 
@@ -51,4 +51,7 @@ def moment_or_ago(value: Instant | Duration, now: datetime | None = None) -> dat
     if isinstance(value, date) or (isinstance(value, str) and value[:4].isdigit() and value[4:5] == "-"):
         moment: datetime = parse_instant(value)
         return moment
-    return (now or datetime.now(UTC)) - parse_duration(value)
+    try:
+        return (now or datetime.now(UTC)) - parse_duration(value)
+    except InvalidDurationError as error:
+        raise InvalidDurationError(f'{error}; or an instant, "2026-01-31T12:00:00+00:00"') from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.codec import Codec
 from dataflows_sdk.core.durations import Duration, parse_duration
-from dataflows_sdk.core.shown import Sheet, ShownAsTable
+from dataflows_sdk.core.shown import Sheet, ShownAsTable, counted
 from dataflows_sdk.errors import DefinitionError, NotSerializableError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class KeyValues(ShownAsTable):
 
     def _sheet(self) -> Sheet:
         keys = self.keys()  # without the values: they may be large, and nobody's business
-        return Sheet(f"{len(keys):,} keys", [(key,) for key in keys], ("key",), total=len(keys))
+        return Sheet(counted(len(keys), "key"), [(key,) for key in keys], ("key",), total=len(keys))
 
 
 def _key(key: object) -> str:

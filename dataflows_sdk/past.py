@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.durations import format_duration
-from dataflows_sdk.core.shown import Sheet, ShownAsTable
+from dataflows_sdk.core.shown import Sheet, ShownAsTable, counted
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold
 from dataflows_sdk.errors import DefinitionError
@@ -86,7 +86,9 @@ class Moment(ShownAsTable):
 
     def __repr__(self) -> str:
         done = sum(record.state == "completed" for record in self.state.steps.values())
-        return f"<run {self._run.id} at {self._point!r} ({self.time:%Y-%m-%d %H:%M:%S.%f}): {done} steps done>"
+        return (
+            f"<run {self._run.id} at {self._point!r} ({self.time:%Y-%m-%d %H:%M:%S.%f}): {counted(done, 'step')} done>"
+        )
 
     def _sheet(self) -> Sheet:
         head = [("run", self._run.id), ("event", self.seq), ("time", self.time), ("status", self.state.status)]

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from dataflows_sdk.bars import bar, place
 from dataflows_sdk.core.durations import Duration, format_duration, parse_duration
-from dataflows_sdk.core.shown import MARKS, MOST_ROWS, Listing, Sheet, ShownAsTable
+from dataflows_sdk.core.shown import MARKS, MOST_ROWS, Listing, Sheet, ShownAsTable, counted
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.outcome import Outcome
 from dataflows_sdk.engine.replay import Replay, dry_replay
@@ -31,7 +31,7 @@ from dataflows_sdk.errors import (
 from dataflows_sdk.flow.model import FlowSpec
 from dataflows_sdk.noderuns import StepRun, step_runs
 from dataflows_sdk.past import Difference, Explanation, Moment, explain, run_difference
-from dataflows_sdk.showing import Shown
+from dataflows_sdk.showing import Viewable
 from dataflows_sdk.streams import StreamEvent, afollow, follow
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ _NEAR_SECONDS = 1.0
 _LOOK = 0.3
 
 
-class Run(Shown):
+class Run(Viewable):
     """One run, in this process or any other. Attributes are read from the database when they are asked for.
 
     ``await run`` and `result` wait for its end; everything else looks at the journal, in whatever state the run is.
@@ -558,7 +558,7 @@ class Runs(Sequence[Run], ShownAsTable):
             for row in Runs(self._runs[:MOST_ROWS], None).rows()
         ]  # fmt: skip
         notes = ["there are older ones: .next"] if self._more is not None else []
-        return Sheet(f"{len(self):,} runs", rows, columns, total=len(self), notes=notes)
+        return Sheet(counted(len(self), "run"), rows, columns, total=len(self), notes=notes)
 
 
 __all__ = ["Run", "Runs", "StepView"]

@@ -21,8 +21,8 @@ def browser(of: str, *given: Any) -> Browser:
     return found
 
 
-class Shown:
-    """A part of `Run` and `ArchivedRun`."""
+class Viewable:
+    """A part of `Run` and `ArchivedRun`, which have a view with a past; what is a table there is `ShownAsTable`."""
 
     def view(
         self, at: str | int | None = None, *, keep: bool | None = None, against: Run | ArchivedRun | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -51,6 +52,11 @@ class Sheet(NamedTuple):
     parts: Sequence[Any] = ()
 
 
+def counted(number: int, word: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
 class ShownAsTable:
     """For objects that notebooks show as a table: their fields, or what `_sheet` says."""
 
@@ -61,6 +67,13 @@ class ShownAsTable:
 
     def _repr_html_(self) -> str:
         return to_html(self._sheet())
+
+    def __repr__(self) -> str:
+        # asks nobody, for loggers and debuggers call it, too
+        name = "".join(f" {each.lower()}" if each.isupper() else each for each in type(self).__name__).strip()
+        context = getattr(self, "_context", None)
+        context = context() if isinstance(context, weakref.ref) else context
+        return f"<{name}>" if context is None else f"<{name} of {context!r}>"
 
 
 class Listing(list[T], ShownAsTable):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dataflows_sdk.core.durations import format_duration
-from dataflows_sdk.core.shown import MOST_ROWS, Sheet, ShownAsTable
+from dataflows_sdk.core.shown import MOST_ROWS, Sheet, ShownAsTable, counted
 from dataflows_sdk.engine.state import JournalEvent
 
 Decode = Callable[[Any], Any]
@@ -212,9 +212,7 @@ class Timeline(Sequence[StepView], ShownAsTable):
         return "\n".join(lines)
 
     def _sheet(self) -> Sheet:
-        return _steps_sheet(
-            self._steps, f"{len(self):,} steps · {self.status}" if self.status else f"{len(self):,} steps"
-        )
+        return _steps_sheet(self._steps, counted(len(self), "step") + (f" · {self.status}" if self.status else ""))
 
 
 def _steps_sheet(steps: list[StepView], title: str) -> Sheet:

@@ -42,7 +42,8 @@ class Plan:
         return max(map(len, self.levels), default=0)
 
     def __str__(self) -> str:
-        from dataflows_sdk.flow.render import counted, one_line
+        from dataflows_sdk.core.shown import counted
+        from dataflows_sdk.flow.render import one_line
 
         if not self.order:
             return f"{one_line(self.name)}: nothing to do"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataflows_sdk.core.shown import counted
 from dataflows_sdk.errors import FlowValidationError
 from dataflows_sdk.flow.kinds import is_trigger, kind_of
 from dataflows_sdk.flow.model import EdgeSpec, FlowSpec, NodeSpec, parse_join
@@ -14,11 +15,6 @@ _SHAPES = {
     "join": ("((", "))"),
 }
 _NAME_MAX = 120
-
-
-def counted(number: int, word: str) -> str:
-    """``1 node``, ``2 nodes``."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def one_line(name: str) -> str:

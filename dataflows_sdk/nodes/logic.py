@@ -393,6 +393,7 @@ register(
         "Asks people and waits for their answer.",
         "logic",
         example={"approvers": ["ann", "bob"], "message": "Ship {{trigger.id}}?", "timeout": "7d"},
-        output='`{decision, responder, comment, responded_at, reason}`; the decision is `"approved"` or `"rejected"`',
+        output="`{decision, responder, comment, responded_at, reason}`, and `value` where the answer had one; "
+        'the decision is `"approved"` or `"rejected"`',
     )
 )

@@ -10,6 +10,7 @@ from dataflows_sdk.core.shown import Sheet
 from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunNotFoundError
 from dataflows_sdk.notebook import svg, text
 from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Source
+from dataflows_sdk.notebook.editing import fields_of, value_of
 from dataflows_sdk.notebook.model import read
 from dataflows_sdk.notebook.sources import source_of
 from dataflows_sdk.runs import Run
@@ -54,9 +55,7 @@ class ApprovalList(Source):
 
     def details(self, identifier: str) -> Details:
         """The question, the run that asks, and the buttons."""
-        asked = next((each for each in self._context.approvals.pending() if each.id == identifier), None)
-        if asked is None:
-            raise ApprovalClosedError(self._decided(identifier), "answered")
+        asked = self._asked(identifier)
         run = Run(self._context, asked.run_id)
         view = read(source_of(run))
         rows = [
@@ -75,22 +74,33 @@ class ApprovalList(Source):
             Action("deny", "Deny", "no", f'ctx.approvals.respond("{asked.id}", "rejected")'),
         )
         title = f"{asked.workflow} · {asked.node_id}"
-        return Details(title, [Sheet("", rows)], texts, svg.dag(view), actions, (who, Field("comment", "note")))
+        if asked.value is not None:
+            texts.insert(1, ("proposes", json.dumps(asked.value, ensure_ascii=False, indent=1)))
+        inputs, edits = (who, Field("comment", "note")), fields_of(asked.value, asked.schema)
+        return Details(title, [Sheet("", rows)], texts, svg.dag(view), actions, inputs, edits)
 
     def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
-        """Approve or deny."""
+        """Approve or deny, with the value that was edited, if one was."""
         words = {"approve": "approved", "deny": "rejected"}
         if action not in words:
             raise DefinitionError(f"{action!r} cannot be done with an approval: only {' or '.join(words)}")
+        asked = self._asked(identifier)
+        who, comment = given.get("responder", "").strip() or None, given.get("comment", "").strip() or None
+        value = value_of(given, asked.value, asked.schema)
         try:
-            self._context.approvals.respond(
-                identifier, words[action], responder=given.get("responder"), comment=given.get("comment")
-            )
+            self._context.approvals.respond(asked, words[action], responder=who, comment=comment, value=value)
         except ApprovalClosedError as error:
             if error.reason != "answered":
                 raise
             raise ApprovalClosedError(self._decided(identifier), error.reason) from None
-        return f"{words[action]}" + (f" by {given['responder']}" if "responder" in given else "")
+        told = words[action] + (f" by {who}" if who else "")
+        return told if value is None else f"{told}, with the value as edited"
+
+    def _asked(self, identifier: str) -> Approval:
+        asked = next((each for each in self._context.approvals.pending() if each.id == identifier), None)
+        if asked is None:
+            raise ApprovalClosedError(self._decided(identifier), "answered")
+        return asked
 
     def _decided(self, identifier: str) -> str:
         """Of one that does not wait any more: who decided what, as far as that is known."""

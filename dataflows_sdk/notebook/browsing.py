@@ -22,8 +22,8 @@ from dataflows_sdk.notebook.queued import Queued, Tell, reply_to
 
 #: seconds for which a page of a list is given again instead of being read again
 _FRESH = 1.0
-#: characters of a filter or a note, of a cell, and of a text among the details
-_WRITTEN, _CELL, _TEXT = 2_000, 300, 20_000
+#: characters of a filter or a note, of what is given to an action, of a cell, and of a text among the details
+_WRITTEN, _GIVEN, _CELL, _TEXT = 2_000, 100_000, 300, 20_000
 
 #: a piece of a cell, and whether it is marked
 Pieces = list[tuple[str, bool]]
@@ -31,22 +31,29 @@ Pieces = list[tuple[str, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One filter, or one input of an action: a text, or a choice where there are *options*."""
+    """One filter, or one input of an action: a text, a choice where there are *options*, or JSON in many lines."""
 
     name: str
     label: str
     value: str = ""
     options: Sequence[str] = ()
+    json: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A button among the details of a row; *look* is ``"yes"``, ``"no"`` or nothing; *code* does the same in a cell."""
+    """A button among the details of a row.
+
+    *look* is ``"yes"``, ``"no"`` or nothing; *code* does the same in a cell; *ask* is what somebody has to say yes to
+    with a second click before it is done.
+    """
 
     name: str
     label: str
     look: str = ""
     code: str = ""
+    ask: str = ""
 
 
 @dataclass(slots=True)
@@ -70,7 +77,10 @@ class Page:
 
 @dataclass(slots=True)
 class Details:
-    """What is shown of one row: sheets, texts, a picture, and what can be done."""
+    """What is shown of one row: sheets, texts, a picture, and what can be done.
+
+    *edits* are inputs that show when somebody asks for them, and count only then.
+    """
 
     title: str
     sheets: list[Sheet] = field(default_factory=list)
@@ -78,6 +88,7 @@ class Details:
     svg: str = ""
     actions: Sequence[Action] = ()
     inputs: Sequence[Field] = ()
+    edits: Sequence[Field] = ()
 
 
 class Source(ABC):
@@ -113,7 +124,11 @@ class Source(ABC):
         """Of one row."""
 
     def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
-        """Do something with a row; what came of it, in words."""
+        """Do something with a row; what came of it, in words.
+
+        Args:
+            given: what stands in the inputs, as it was written.
+        """
         del given
         raise DefinitionError(f"{action!r} cannot be done with {identifier!r}")
 
@@ -179,6 +194,7 @@ def details_of(source: Source, identifier: str) -> dict[str, Any]:
         "svg": found.svg if len(found.svg) <= LARGEST else "",
         "actions": [asdict(each) for each in found.actions],
         "inputs": [asdict(each) for each in found.inputs],
+        "edits": [asdict(each) for each in found.edits],
     }
 
 
@@ -247,12 +263,13 @@ class Answers(Queued):
         return {"details": details_of(self._source, _text(message, "row"))}
 
     def _act(self, message: dict[str, Any]) -> dict[str, Any]:
-        text = self._source.act(_text(message, "row"), _text(message, "action"), _texts(message, "given"))
+        text = self._source.act(_text(message, "row"), _text(message, "action"), _texts(message, "given", _GIVEN))
         self._read = {}
         return {"text": self._source.mask(text)}
 
     def _place(self, message: dict[str, Any]) -> tuple[dict[str, str], str | None]:
-        asked, known = _texts(message, "asked"), {each.name for each in self._source.fields()}
+        asked = {key: each.strip() for key, each in _texts(message, "asked", _WRITTEN).items() if each.strip()}
+        known = {each.name for each in self._source.fields()}
         if strange := sorted(asked.keys() - known):
             raise DefinitionError(f"{strange[0]!r} is no filter here: {', '.join(sorted(known)) or 'there are none'}")
         after = message.get("after")
@@ -268,11 +285,11 @@ def _text(message: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _texts(message: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Texts by name; empty ones are left out."""
+def _texts(message: Mapping[str, Any], name: str, most: int) -> dict[str, str]:
+    """Texts by name."""
     value = message.get(name) or {}
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise DefinitionError(f"{name}= must be texts by name")
-    if long := next((key for key, each in value.items() if len(each) > _WRITTEN), None):
-        raise DefinitionError(f"{long!r} is longer than {_WRITTEN:,} characters")
-    return {str(key): each.strip() for key, each in value.items() if each.strip()}
+    if long := next((key for key, each in value.items() if len(each) > most), None):
+        raise DefinitionError(f"{long!r} is longer than {most:,} characters")
+    return {str(key): each for key, each in value.items()}

@@ -6,14 +6,15 @@ command on a queue and does nothing else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.bulk.failure import failure_of
-from dataflows_sdk.errors import DataflowsError, DefinitionError
+from dataflows_sdk.errors import ApprovalClosedError, DataflowsError, DefinitionError
 from dataflows_sdk.notebook.against import compared
 from dataflows_sdk.notebook.details import detail
+from dataflows_sdk.notebook.editing import fields_of, read_json, value_of
 from dataflows_sdk.notebook.folding import fold
 from dataflows_sdk.notebook.model import View
 from dataflows_sdk.notebook.queued import Queued, Tell, reply_to
@@ -21,12 +22,13 @@ from dataflows_sdk.notebook.sources import source_of
 from dataflows_sdk.notebook.written import rows
 
 if TYPE_CHECKING:
+    from dataflows_sdk.approvals import Approval
     from dataflows_sdk.runs import Run
 
 #: characters of a text that somebody wrote
 _WRITTEN = 100_000
 #: commands that change nothing
-_LOOKING = ("detail", "why", "writes", "rows", "diff")
+_LOOKING = ("form", "detail", "why", "writes", "rows", "diff")
 
 
 class Commands(Queued):
@@ -44,6 +46,7 @@ class Commands(Queued):
         self._run, self._view, self._done = run, view, done
         self._known = {
             "decide": self._decide,
+            "form": self._form,
             "send": self._send,
             "cancel": self._cancel,
             "retry": self._retry,
@@ -77,26 +80,43 @@ class Commands(Queued):
     # --- each of them --------------------------------------------------------------------------------------
 
     def _decide(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
-        identifier = _text(message, "approval")
-        decision = _text(message, "decision")
-        pending = {each.id: each for each in run._context.approvals.pending(run)}
-        if identifier not in pending and identifier not in fold(self._view.events).asks:
-            raise DefinitionError(f"this run asks for no approval {identifier!r}")
+        identifier, decision = _text(message, "approval"), _text(message, "decision")
+        given, asked = message.get("given") or {}, self._asked(run, identifier)
+        if not isinstance(given, dict) or not all(isinstance(each, str) for each in given.values()):
+            raise DefinitionError("given= must be texts by the names of fields")
+        value = None if asked is None else value_of(given, asked.value, asked.schema)
         comment, responder = message.get("comment"), message.get("responder")
         run._context.approvals.respond(
             identifier,
             decision,
             responder=str(responder) if responder else None,
             comment=str(comment)[:_WRITTEN] if comment else None,
+            value=value,
         )
-        return {"text": f"{decision}: {pending[identifier].node_id if identifier in pending else identifier}"}
+        edited = "" if value is None else ", with the value as edited"
+        return {"text": f"{decision}: {asked.node_id if asked is not None else identifier}{edited}"}
+
+    def _form(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        """What can be filled in for an approval."""
+        identifier = _text(message, "approval")
+        asked = self._asked(run, identifier)
+        if asked is None:
+            raise ApprovalClosedError(f"approval {identifier} waits for no answer any more", "answered")
+        return {"text": "", "fields": [asdict(each) for each in fields_of(asked.value, asked.schema)]}
+
+    def _asked(self, run: Run, identifier: str) -> Approval | None:
+        """An approval of this run; None where it waits no longer, which the answer to it will say."""
+        found = next((each for each in run._context.approvals.pending(run) if each.id == identifier), None)
+        if found is None and identifier not in fold(self._view.events).asks:
+            raise DefinitionError(f"this run asks for no approval {identifier!r}")
+        return found
 
     def _send(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         name = _text(message, "name")
         waits = {step["event"] for step in fold(self._view.events).steps.values() if step["status"] == "waiting"}
         if name not in waits:
             raise DefinitionError(f"the run does not wait for the event {name!r} now")
-        run.send_event(name, _json(message.get("payload"), f"the payload of {name!r}"))
+        run.send_event(name, read_json(message.get("payload"), f"the payload of {name!r}"))
         return {"text": f"sent {name}"}
 
     def _cancel(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +138,7 @@ class Commands(Queued):
         at, values = message.get("at"), message.get("set") or {}
         if isinstance(at, bool) or not isinstance(at, int | str) or not isinstance(values, dict):
             raise DefinitionError(f"a fork is at an event's number or a step, with values by step, not {at!r}")
-        changed = {str(key): _json(text, f"the value of {key!r}") for key, text in values.items()}
+        changed = {str(key): read_json(text, f"the value of {key!r}") for key, text in values.items()}
         return _forked(run.fork(at=at, set=changed))
 
     def _detail(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
@@ -151,15 +171,3 @@ def _text(message: dict[str, Any], name: str) -> str:
     if not isinstance(found, str) or not 0 < len(found) <= _WRITTEN:
         raise DefinitionError(f"{name} is a text, not {found!r}")
     return found
-
-
-def _json(text: Any, what: str) -> Any:
-    """A value that somebody wrote as JSON; nothing written is None."""
-    if text is None or (isinstance(text, str) and not text.strip()):
-        return None
-    if not isinstance(text, str) or len(text) > _WRITTEN:
-        raise DefinitionError(f"{what} is a text of JSON of at most {_WRITTEN:,} characters")
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DefinitionError(f"{what} is no JSON: {error}. Texts stand in double quotes") from None

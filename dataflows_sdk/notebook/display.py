@@ -55,19 +55,19 @@ def point(view: View, at: str | int | None) -> int | None:
 
 
 def as_svg(run: AnyRun, at: str | int | None) -> str:
-    """See `Shown.svg`."""
+    """See `Viewable.svg`."""
     view = view_of(run)
     return svg.dag(view, point(view, at))
 
 
 def as_text(run: AnyRun, at: str | int | None) -> str:
-    """See `Shown.text`."""
+    """See `Viewable.text`."""
     view = view_of(run)
     return text.tree(view, point(view, at))
 
 
 def save(run: AnyRun, path: str | os.PathLike[str]) -> Path:
-    """See `Shown.save_html`."""
+    """See `Viewable.save_html`."""
     return html.save(view_of(run), path)
 
 
@@ -83,7 +83,7 @@ def of_run(run: AnyRun) -> dict[str, Any]:
 
 
 def widget(run: AnyRun, at: str | int | None, keep: bool | None, against: object = None) -> RunView:
-    """See `Shown.view`."""
+    """See `Viewable.view`."""
     try:
         from dataflows_sdk.notebook.widgets.run import RunView
     except ImportError as error:

@@ -210,3 +210,50 @@ def ordering(shape: Shape, order: Any) -> list[tuple[str, bool]]:
         name = each[1:] if down else each
         found.append((column_named(shape, name).name, down))
     return found
+
+
+def complete(shape: Shape, order: Any) -> list[tuple[str, bool]]:
+    """An order in which no two rows are equal: as asked, then by the key."""
+    found = ordering(shape, order)
+    named = {name for name, _ in found}
+    return [*found, *((name, False) for name in shape.row_key if name not in named)]
+
+
+def behind(
+    shape: Shape, order: Sequence[tuple[str, bool]], row: Any, first: int = 1, zone: tzinfo | None = None
+) -> Asked:
+    """Rows that stand behind another one, whether that is still there or not.
+
+    Args:
+        order: of `complete`. What is null is the last, or in descending order the first.
+        row: a row, or a mapping from the columns of the order to its values.
+
+    Raises:
+        DefinitionError: it has no value for a column of the order, or one that does not fit.
+    """
+    if not isinstance(row, Row | Mapping):
+        raise DefinitionError(f"table {shape.name!r}: after= is a row, or a mapping, not {shortened(row)}")
+    missing = [name for name, _ in order if name not in row]
+    if missing:
+        raise DefinitionError(f"table {shape.name!r}: after= has no {missing[0]!r}, by which the rows are in order")
+    parameters: list[Any] = []
+    signs: list[str | None] = []
+    for name, _ in order:
+        column = column_named(shape, name)
+        if row[name] is None:
+            signs.append(None)
+            continue
+        signs.append(f"${first + len(parameters)}::text::{column.postgres}")
+        parameters.append(_value(shape, column, row[name], zone))
+    names = [f"t.{quoted(name)}" for name, _ in order]
+    if all(name in shape.row_key and not down for name, down in order) and None not in signs:
+        # one comparison of all, for which the index of the key serves
+        return f"({', '.join(names)}) > ({', '.join(map(str, signs))})", parameters
+    text = "false"
+    for name, sign, (_, down) in reversed(list(zip(names, signs, order, strict=True))):
+        if sign is None:
+            beyond, same = f"{name} is not null" if down else "false", f"{name} is null"
+        else:
+            beyond, same = f"{name} < {sign}" if down else f"({name} > {sign} or {name} is null)", f"{name} = {sign}"
+        text = f"({beyond} or ({same} and {text}))"
+    return text, parameters

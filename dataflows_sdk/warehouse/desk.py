@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel
 
 from dataflows_sdk.core.durations import parse_instant
-from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable
+from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable, counted
 from dataflows_sdk.errors import DefinitionError, ShapeError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse import nested
@@ -343,7 +343,7 @@ class Warehouse(Reporting, ShownAsTable):
             (each.name, ", ".join(each.key), ", ".join(column.name for column in each.columns))
             for each in self.tables()
         ]
-        return Sheet(f"{len(rows):,} tables", rows, ("table", "key", "columns"), total=len(rows))
+        return Sheet(counted(len(rows), "table"), rows, ("table", "key", "columns"), total=len(rows))
 
 
 class AsOf(ShownAsTable):
@@ -362,10 +362,17 @@ class AsOf(ShownAsTable):
         return self._warehouse._reader.get(table, key, self.moment)
 
     def find(
-        self, table: str, where: Any = None, *, order: Any = None, limit: int | None = None, offset: int = 0
+        self,
+        table: str,
+        where: Any = None,
+        *,
+        order: Any = None,
+        limit: int | None = None,
+        offset: int = 0,
+        after: Any = None,
     ) -> list[Row]:
         """Rows as they were; arguments as for `Table.find`."""
-        return self._warehouse._reader.find(table, where, order, limit, offset, self.moment)
+        return self._warehouse._reader.find(table, where, order, limit, offset, self.moment, after)
 
     def __repr__(self) -> str:
         return f"<warehouse as of {self.moment.isoformat()}>"
@@ -395,6 +402,9 @@ class Names(ShownAsTable):
 
     def __dir__(self) -> Iterable[str]:
         return [table.name for table in self._warehouse.tables()]
+
+    def __repr__(self) -> str:
+        return f"<tables by name: {self._warehouse!r}>"
 
     def _sheet(self) -> Sheet:
         return self._warehouse._sheet()

@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.current import current_step
-from dataflows_sdk.core.shown import MOST_ROWS, Listing, Sheet, ShownAsTable
+from dataflows_sdk.core.shown import MOST_ROWS, Listing, Sheet, ShownAsTable, counted
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import statements
-from dataflows_sdk.warehouse.asked import by_key, ordering, where
+from dataflows_sdk.warehouse.asked import behind, by_key, complete, where
 from dataflows_sdk.warehouse.catalogue import Catalogue
 from dataflows_sdk.warehouse.columns import shortened
 from dataflows_sdk.warehouse.rows import Row
@@ -144,7 +144,7 @@ class Changes(list[RowChange], ShownAsTable):
              each.step, each.source)
             for each in self[:MOST_ROWS]
         ]  # fmt: skip
-        return Sheet(f"{len(self):,} changes", rows, columns, total=len(self), notes=[f"cursor {self.cursor}"])
+        return Sheet(counted(len(self), "change"), rows, columns, total=len(self), notes=[f"cursor {self.cursor}"])
 
 
 @dataclass(frozen=True)
@@ -189,16 +189,27 @@ class Reader:
         return self._writer.attempts(table, work)
 
     def find(
-        self, table: str, conditions: Any, order: Any, limit: int | None, offset: int, at: datetime | None = None
+        self,
+        table: str,
+        conditions: Any,
+        order: Any,
+        limit: int | None,
+        offset: int,
+        at: datetime | None = None,
+        after: Any = None,
     ) -> list[Row]:
-        """The rows of conditions, today or at a moment."""
+        """The rows of conditions, today or at a moment; all of them, or those behind a row."""
         for name, value in (("limit", limit), ("offset", offset)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise DefinitionError(f"{name} is a whole number from 0 on, not {value!r}")
 
         def work(shape: Shape) -> list[Row]:
-            condition, values = where(shape, conditions, 1 if at is None else 2, zone_of(shape))
-            by = ordering(shape, order) or [(name, False) for name in shape.row_key]
+            first = 1 if at is None else 2
+            condition, values = where(shape, conditions, first, zone_of(shape))
+            by = complete(shape, order)
+            if after is not None:
+                more, further = behind(shape, by, after, first + len(values), zone_of(shape))
+                condition, values = f"({condition}) and {more}", [*values, *further]
             page = ("" if limit is None else f"limit {limit} ") + (f"offset {offset}" if offset else "")
             return self._rows(shape, condition, values, by, page, at)
 

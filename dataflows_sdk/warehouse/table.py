@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from dataflows_sdk.core.shown import Sheet, ShownAsTable
+from dataflows_sdk.core.shown import Sheet, ShownAsTable, counted
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.warehouse.asked import by_key, where
 from dataflows_sdk.warehouse.columns import shortened
@@ -197,8 +197,10 @@ class Table(ShownAsTable):
         """The row of a key; None if there is none. Inside a step it sees what the step has written."""
         return self._warehouse._reader.get(self.name, key)
 
-    def find(self, where: Any = None, *, order: Any = None, limit: int | None = None, offset: int = 0) -> list[Row]:
-        """Rows, by their key unless said otherwise.
+    def find(
+        self, where: Any = None, *, order: Any = None, limit: int | None = None, offset: int = 0, after: Any = None
+    ) -> list[Row]:
+        """Rows, by their key unless said otherwise; those that are equal in *order* by their key, too.
 
         Args:
             where: ``{"status": "open"}`` (a list: one of these), or triples ``[("hours", "gt", 8)]`` with the operators
@@ -206,11 +208,13 @@ class Table(ShownAsTable):
                 is_null, not_null, each also with ``not.`` before it. All must hold.
             order: ``"hours"``, ``"-hours"`` for descending, or several.
             limit, offset: a page of them.
+            after: a row: only those behind it in this order, whether it is still there or not. Pages by the last row
+                of the one before pass nothing over and give nothing twice, whatever is written in between.
 
         Raises:
-            DefinitionError: it names no column, or a value does not fit.
+            DefinitionError: it names no column, or a value does not fit; or *after* lacks a column of the order.
         """
-        return self._warehouse._reader.find(self.name, where, order, limit, offset)
+        return self._warehouse._reader.find(self.name, where, order, limit, offset, None, after)
 
     def count(self, where: Any = None) -> int:
         """How many rows there are."""
@@ -291,17 +295,17 @@ class Table(ShownAsTable):
         return await in_thread(self.get, key)
 
     async def afind(
-        self, where: Any = None, *, order: Any = None, limit: int | None = None, offset: int = 0
+        self, where: Any = None, *, order: Any = None, limit: int | None = None, offset: int = 0, after: Any = None
     ) -> list[Row]:
         """`find`, to be awaited."""
-        return await in_thread(self.find, where, order=order, limit=limit, offset=offset)
+        return await in_thread(self.find, where, order=order, limit=limit, offset=offset, after=after)
 
     def _sheet(self) -> Sheet:
         shape, rows = self.shape, self.find(limit=_FIRST)
         key = f", key {', '.join(self.key)}" if self.key else ""
         names = [column.name for column in shape.columns]
         first = [[row.get(name) for name in names] for row in rows]
-        return Sheet(f"{self.name}: {self.count():,} rows{key}", first, names, total=self.count())
+        return Sheet(f"{self.name}: {counted(self.count(), 'row')}{key}", first, names, total=self.count())
 
 
 async def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -1,4 +1,4 @@
-"""The search box of a notebook: a question, what was found, and why it stands where it does."""
+"""The search box of a notebook: a question, what was found and why it stands where it does, and who wrote it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 from dataflows_memory.items import ORIGINS
 from dataflows_memory.words import stems
-from dataflows_sdk.core.shown import Sheet
-from dataflows_sdk.errors import DefinitionError
-from dataflows_sdk.notebook.browsing import Details, Field, Line, Page, Pieces, Source
+from dataflows_sdk.core.shown import MOST_ROWS, Sheet, counted
+from dataflows_sdk.errors import DefinitionError, RunNotFoundError
+from dataflows_sdk.notebook import svg, text
+from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Pieces, Source
+from dataflows_sdk.notebook.model import read
+from dataflows_sdk.notebook.sources import source_of
 
 if TYPE_CHECKING:
     from dataflows_memory.desk import Memory
-    from dataflows_memory.items import Hit
+    from dataflows_memory.items import Hit, Item
+    from dataflows_sdk.notebook.model import View
 
 #: letters of a hit that the list shows, and what is looked at for a word of the question
 _SHOWN, _LOOKED_AT = 300, 20_000
@@ -60,32 +64,87 @@ class SearchBox(Source):
         return Page(columns, [self._line(hit, parts, wanted) for hit in found], None, note)
 
     def details(self, identifier: str) -> Details:
-        """An item as it is kept, with the parts around it."""
-        if not (identifier.isascii() and identifier.isdigit() and len(identifier) < 19):
-            raise DefinitionError(f"{identifier!r} is no number of an item")
-        number = int(identifier)
-        item = self._memory.get(number)
+        """An item as it is kept: its versions, the parts around it, and the run and step that wrote it."""
+        item = self._memory.get(_number(identifier))
         rows = [
             ("item", item.id), ("from", item.source), ("collection", item.collection), ("scope", item.scope),
             ("heading", item.heading), ("true since", item.valid_from), ("until", item.valid_to),
             ("known since", item.recorded_at), ("taken back", item.retired_at), ("run", item.run), ("step", item.step),
             *item.meta.items(),
         ]  # fmt: skip
-        around = [each for each in self._memory.around(number) if each.id != number]
+        sheets = [Sheet("", [row for row in rows if row[1] not in (None, "")]), _history(self._versions(item))]
+        around = [each for each in self._memory.around(item.id) if each.id != item.id]
         texts = [("text", item.text), *((f"part {each.part}", each.text) for each in around)]
-        texts.append(("in a cell", f"ctx.memory.get({number})"))
-        sheet = Sheet("", [row for row in rows if row[1] not in (None, "")])
-        return Details(item.source, [sheet], texts)
+        picture, code = "", f"ctx.memory.get({item.id})"
+        if item.run is not None:
+            try:
+                view = read(source_of(self._memory._context.get(item.run)))
+            except RunNotFoundError as error:
+                texts.append(("the run that wrote it", str(error)))
+            else:
+                picture = svg.dag(view)
+                texts.append(("the run that wrote it", text.tree(view)))
+                sheets += _step(view, item.step)
+                at = "" if item.step is None else f"at={item.step!r}"
+                code += f'\nctx.get("{item.run}").view({at})  # the run, where it wrote this'
+        texts.append(("in a cell", code))
+        forget = Action(
+            "forget", "Forget", "no", f"ctx.memory.forget({item.id})",
+            ask="Forget it for good, with every version of it? Nothing brings it back.",
+        )  # fmt: skip
+        return Details(item.source, sheets, texts, picture, (forget,))
+
+    def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
+        """Forget it."""
+        del given
+        if action != "forget":
+            raise DefinitionError(f"{action!r} cannot be done with what is remembered: only 'forget'")
+        item = self._memory.get(_number(identifier))
+        count = self._memory.forget(item.id)
+        return f"forgotten: {item.source}, {counted(count, 'version')}"
+
+    def mask(self, text: str) -> str:
+        """A text without secrets."""
+        return self._memory._context._redactor.redact_text(text)
+
+    def _versions(self, item: Item) -> list[Item]:
+        found = self._memory.history(item.ref, collection=item.collection, scope=item.scope)
+        return [each for each in found if (each.origin, each.part) == (item.origin, item.part)]
 
     def _line(self, hit: Hit, parts: list[str], wanted: set[str]) -> Line:
         scores = [
             f"#{hit.parts[name].rank} ({hit.parts[name].score:.3g})" if name in hit.parts else "" for name in parts
         ]
-        text = marked(hit.text, wanted, self._language())
-        return Line(str(hit.item.id), (text, round(hit.score, 4), *scores, hit.item.source, hit.item.valid_from))
+        pieces = marked(hit.text, wanted, self._language())
+        return Line(str(hit.item.id), (pieces, round(hit.score, 4), *scores, hit.item.source, hit.item.valid_from))
 
     def _language(self) -> str:
         return self._memory._home(self._collection).language
+
+
+def _number(identifier: str) -> int:
+    if not (identifier.isascii() and identifier.isdigit() and len(identifier) < 19):
+        raise DefinitionError(f"{identifier!r} is no number of an item")
+    return int(identifier)
+
+
+def _history(versions: list[Item]) -> Sheet:
+    """The newest versions, in the order in which they became known."""
+    columns = ("item", "text", "true since", "until", "known since", "taken back", "step")
+    rows = [
+        (each.id, each.text, each.valid_from, each.valid_to, each.recorded_at, each.retired_at, each.step)
+        for each in versions[-MOST_ROWS:]
+    ]
+    return Sheet(f"history: {counted(len(versions), 'version')}", rows, columns, total=len(versions))
+
+
+def _step(view: View, key: str | None) -> list[Sheet]:
+    """The step of a run, as its journal has it."""
+    found = view.at().steps.get(key) if key is not None else None
+    if found is None:
+        return []
+    rows = [("step", key), ("status", found["status"]), ("input", found["in"]), ("output", found["out"])]
+    return [Sheet("the step that wrote it", [row for row in rows if row[1] is not None])]
 
 
 def marked(text: str, wanted: set[str], language: str) -> Pieces:

@@ -135,6 +135,16 @@ def test_every_public_class_shows_itself_or_says_why_not() -> None:
     assert without_display(classes, EXCUSED) == []
 
 
+def test_what_shows_itself_has_a_repr_of_its_own() -> None:
+    """A terminal shows the repr, and an address in memory says nothing."""
+    silent = {
+        name
+        for name, each in public_classes().items()
+        if hasattr(each, "_repr_html_") and "__repr__" not in {key for one in each.__mro__[:-1] for key in vars(one)}
+    }
+    assert silent == set()
+
+
 class Silent:
     """Without a display."""
 

@@ -9,7 +9,6 @@ from .source_tree import ROOT, project_files
 LIMIT = 600
 #: path → why it is better as one file
 LONG: dict[str, str] = {
-    "dataflows_sdk/errors.py": "one tree of exceptions, drawn at its head",
     "tests/flow/test_builder.py": "one table of what the builder accepts and refuses",
 }
 

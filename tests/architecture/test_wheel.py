@@ -37,7 +37,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
         for package, folder in PACKAGES.items()
         for path in files_of(folder)
     }
-    assert {"dataflows_sdk/errors.py", "dataflows_sdk/py.typed"} <= wanted
+    assert {"dataflows_sdk/errors/__init__.py", "dataflows_sdk/py.typed"} <= wanted
     assert wanted - packed == set(), "in the tree, not in the wheel (does .gitignore hide it?)"
     metadata = {name for name in packed if ".dist-info/" in name}
     assert packed - metadata == wanted

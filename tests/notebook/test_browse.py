@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 import dataflows_sdk as df
+from dataflows_sdk.approvals import ask_people
 from dataflows_sdk.errors import DefinitionError, MissingExtraError
 from dataflows_sdk.notebook import browse_rows, browse_runs
 from dataflows_sdk.notebook.browse_approvals import ApprovalList
 from dataflows_sdk.notebook.browse_runs import RunList
 from dataflows_sdk.notebook.browsing import Answers, Source, first_page, still
+from dataflows_sdk.notebook.editing import fields_of, value_of
 
 from ..conftest import wait_until
 from .shows import asking, failing
@@ -190,6 +192,63 @@ def test_an_approval_is_answered_and_a_late_one_told_by_whom(ctx: df.Context) ->
     assert not other.ask("details", row="0198c0de-0000-7000-8000-000000000000")["ok"]
 
 
+def test_the_value_of_an_answer_is_edited_in_the_list(ctx: df.Context) -> None:
+    schema = {"properties": {"amount": {"type": "integer"}, "why": {"type": "string"}}, "required": ["amount"]}
+
+    async def pay(event: Any, step: Any) -> Any:
+        return (await ask_people(step, "pay", "?", value={"amount": 40, "of": "bills"}, schema=schema))["value"]
+
+    run = ctx.start(df.Workflow("pay", pay))
+    wait_until(lambda: ctx.approvals.pending(), "it asks")
+    page = Page(ApprovalList(ctx, None))
+    [row] = page.lines()
+    told = page.ask("details", row=row)["details"]
+    assert [(each["name"], each["value"]) for each in told["edits"]] == [("value.amount", "40"), ("value.why", "")]
+    assert '"of": "bills"' in dict(told["texts"])["proposes"]
+    act = {"row": row, "action": "approve"}
+    for given, wrong in (
+        ({"value.amount": ""}, "'amount' is a required property"), ({"value.amount": "few"}, "'few' is no number"),
+        ({"value.amount": "1.5"}, "/amount"), ({"value.other": "1"}, "'value.other' is no field"),
+    ):  # fmt: skip
+        reply = page.ask("act", **act, given=given)
+        assert not reply["ok"]
+        assert wrong in reply["text"]
+    assert page.lines() == [row]
+    assert page.ask("act", **act, given={"value.amount": "39", "value.why": " dear "})["ok"]
+    assert run.result("20s") == {"amount": 39, "of": "bills", "why": " dear "}
+
+
+def test_fields_are_made_of_a_schema_and_read_again() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "title": "Name", "description": "as on the bill"},
+            "size": {"enum": ["S", "M", 7]}, "paid": {"type": "boolean"}, "rate": {"type": "number", "default": 0.5},
+            "tags": {"type": "array"}, "any": {}, "note": {"type": ["string", "null"]},
+        },
+        "required": ["name", "size"],
+    }  # fmt: skip
+    value = {"name": "", "size": 7, "paid": False, "tags": ["a"], "any": None, "kept": 1}
+    fields = {each.name: each for each in fields_of(value, schema)}
+    assert fields["value.name"].label == "Name"
+    assert fields["value.name"].note == "as on the bill"
+    assert (fields["value.size"].value, fields["value.size"].options) == ("7", ["S", "M", "7"])
+    assert (fields["value.paid"].value, list(fields["value.paid"].options)) == ("false", ["", "true", "false"])
+    assert [name for name, each in fields.items() if each.json] == ["value.tags", "value.any", "value.note"]
+    as_it_was = {name: each.value for name, each in fields.items()}
+    assert value_of(as_it_was, value, schema) == {**value, "rate": 0.5}
+    changed = {**as_it_was, "value.size": "S", "value.paid": "true", "value.tags": "", "value.rate": "2"}
+    assert value_of(changed, value, schema) == {
+        "name": "", "size": "S", "paid": True, "rate": 2, "any": None, "kept": 1,
+    }  # fmt: skip
+    assert value_of({"comment": "x"}, value, schema) is None
+    assert value_of({"value": " "}, None, None) is None
+    assert [each.json for each in fields_of([1], schema)] == [True]  # it is no object: all of it as JSON
+    assert value_of({"value": "[2]"}, [1], schema) == [2]
+    with pytest.raises(DefinitionError, match="double quotes"):
+        value_of({"value": "{'a': 1}"}, None, None)
+
+
 def test_the_widget_answers_and_has_a_still_picture(ctx: df.Context) -> None:
     pytest.importorskip("anywidget")
     runs = some_runs(ctx, 1)
@@ -271,6 +330,84 @@ def test_rows_in_pages_with_their_history_and_why(ctx: df.Context) -> None:
     assert not page.ask("details", row="[7]")["ok"]
     table.drop()
     assert "tasks" in page.ask("page")["text"]
+
+
+@pytest.mark.parametrize("order", ["", "hours ↑", "hours ↓", "name ↓"])
+def test_rows_that_are_written_between_two_pages_are_neither_skipped_nor_doubled(ctx: df.Context, order: str) -> None:
+    table = ctx.warehouse.table("tasks", {"part": str, "n": int, "name": str, "hours": float}, key=("part", "n"))
+
+    def row(part: str, n: int, hours: float | None) -> dict[str, Any]:
+        return {"part": part, "n": n, "name": f"n{n % 2}", "hours": hours}
+
+    table.upsert_many([row(part, n, None if n % 3 == 0 else n // 2) for part in ("a", "b") for n in range(2, 9)])
+    page = Page(browse_rows.RowList(table, 3))
+    asked = {"order": order}
+
+    def whole(then: Any = lambda: None) -> list[str]:
+        found: list[str] = []
+        after = None
+        while True:
+            reply = page.ask("page", asked=asked, after=after)
+            assert reply["ok"], reply
+            found += [line["id"] for line in reply["list"]["lines"]]
+            after = reply["list"]["next"]
+            if after is None:
+                return found
+            then()
+
+    before = whole()
+    assert len(before) == len(set(before)) == 14
+    assert before == [
+        json.dumps([each["part"], str(each["n"])]) for each in table.find(order=browse_rows._order(order or None))
+    ]
+    ground = ctx.warehouse.table("tasks")
+    new = iter([("a", 1, 2.0), ("b", 9, None), ("a", 0, 0.5), ("a", 99, 9.0)])
+    gone = iter([json.loads(each) for each in before])
+
+    def write() -> None:
+        if (made := next(new, None)) is not None:
+            ground.upsert(row(*made))
+            part, n = next(gone)  # of the pages that were read: an offset would pass over a row now
+            ground.delete((part, int(n)))
+
+    while_written = whole(write)
+    assert len(while_written) == len(set(while_written))
+    assert set(before) <= set(while_written)
+
+
+def test_pages_of_a_moment_stay_at_it(ctx: df.Context) -> None:
+    table = ctx.warehouse.table("tasks", {"id": int, "hours": float}, key="id")
+    table.upsert_many([{"id": n, "hours": 10.0 - n} for n in range(5)])
+    moment = max(row["_synced_at"] for row in table.find())
+    page = Page(browse_rows.RowList(table, 2))
+    asked = {"as_of": moment.isoformat(), "order": "hours ↑"}
+    first = page.ask("page", asked=asked)["list"]
+    assert "as of" in first["note"]
+    table.delete(3)
+    table.upsert_many([{"id": 2, "hours": 99.0}, {"id": 9, "hours": 7.5}])
+    second = page.ask("page", asked=asked, after=first["next"])["list"]
+    third = page.ask("page", asked=asked, after=second["next"])["list"]
+    lines = [line["cells"] for each in (first, second, third) for line in each["lines"]]
+    assert lines == [["4", "6.0"], ["3", "7.0"], ["2", "8.0"], ["1", "9.0"], ["0", "10.0"]]
+    for wrong in ({"as_of": "someday"}, {"order": "hours"}, {"order": "size ↑"}):
+        assert not page.ask("page", asked=wrong)["ok"]
+    # so long ago: the moment of the first page is that of the others
+    ago = page.ask("page", asked={"as_of": "0s"})["list"]
+    table.upsert(id=5, hours=0.0)
+    rest = page.ask("page", asked={"as_of": "0s"}, after=ago["next"])["list"]
+    assert rest["note"] == ago["note"]
+    assert [line["cells"][0] for line in rest["lines"]] == ["2", "4"]
+    assert page.ask("page", asked={"as_of": "0s"}, after=rest["next"])["list"]["lines"][0]["cells"][0] == "9"
+
+
+def test_runs_that_are_started_between_two_pages_are_not_doubled(ctx: df.Context) -> None:
+    runs = [run.id for run in some_runs(ctx, 4)]
+    page = Page(RunList(ctx, {}, 2))
+    first = page.ask("page")["list"]
+    some_runs(ctx, 3, "later")
+    second = page.ask("page", after=first["next"])["list"]
+    assert [line["id"] for each in (first, second) for line in each["lines"]] == runs
+    assert second["next"] is None
 
 
 def test_a_table_is_browsed_by_name(ctx: df.Context) -> None:

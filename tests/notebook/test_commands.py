@@ -73,6 +73,24 @@ def test_an_approval_is_answered_once(ctx: df.Context) -> None:
     assert page.threads == {"dataflows-view-commands"}
 
 
+def test_the_value_of_an_answer_is_edited(ctx: df.Context) -> None:
+    run = ctx.start(asking(), {})
+    wait_until(lambda: ctx.approvals.pending(run), "it asks")
+    identifier = ctx.approvals.pending(run)[0].id
+    page = Page(run)
+    [field] = page.ask(do="form", approval=identifier)["fields"]
+    assert (field["name"], field["value"], field["json"]) == ("value", "", True)
+    decide = {"do": "decide", "approval": identifier, "decision": "approved"}
+    for given in ({"value": "{1"}, {"value.x": "1"}, {"value": 1}, ["value"]):
+        assert not page.ask(**decide, given=given)["ok"], given
+    assert not page.ask(do="form", approval="not-one")["ok"]
+    assert page.changed == 0
+    assert "as edited" in page.ask(**decide, given={"value": '{"n": 2}'})["text"]
+    run.wait("20s")
+    assert run.timeline()["ok"].output["value"] == {"n": 2}
+    assert "waits for no answer" in page.ask(do="form", approval=identifier)["text"]
+
+
 def test_an_event_is_sent_as_json(ctx: df.Context, waiting: Run) -> None:
     page = Page(waiting)
     assert "'go'" in page.ask(do="why")["text"]

@@ -163,12 +163,12 @@ def test_runs_and_their_past(make_ctx: MakeContext) -> None:
     assert "✓ succeeded" in words(ctx.runs())
     assert "there are older ones" in words(ctx.runs(limit=1))
     assert "0 runs" in words(ctx.runs("nobody"))
-    assert "1 steps · succeeded" in words(run.timeline())
+    assert "1 step · succeeded" in words(run.timeline())
     assert "output 7" in words(run.timeline()[0])
     assert "step.completed" in words(run.events())
     assert run.events()[0].kind in words(run.events()[0])
     assert "the runs differ" in words(run.diff(other))
-    assert "1 steps" in words(run.at(2))
+    assert "1 step " in words(run.at(2))
     assert "succeeded" in words(run.explain())
     assert "shows-itself" in words(shows_itself)
     assert "shows-itself" in words(run.state())
@@ -244,3 +244,22 @@ def test_findings_and_memory(make_ctx: MakeContext) -> None:
     assert "The fence is green" in words(found[0])
     assert "The fence is green" in words(found[0].item)
     assert shown(ctx.memory.recall("<script>"))
+
+
+def test_a_part_of_a_context_says_in_a_terminal_whose_it_is(ctx: df.Context) -> None:
+    assert repr(ctx.approvals) == f"<approvals of {ctx!r}>"
+    assert repr(ctx.kv) == f"<key values of {ctx!r}>"
+    assert "no tables yet" in repr(ctx.db)
+    pytest.importorskip("anywidget")
+    assert repr(ctx.browse()) == "<runs: 0 to browse at the end of a cell>"
+    run = ctx.run(df.flow("small").step("one", lambda: 1))
+    assert repr(ctx.browse(limit=1)).startswith("<runs: 1 to browse")
+    assert run.id in repr(run.view())
+    assert "1 step · succeeded" in run.timeline()._repr_html_()
+    assert ">1 run<" in ctx.runs()._repr_html_()
+
+
+def test_a_moment_that_is_none_says_how_one_is_written(ctx: df.Context) -> None:
+    for call in (lambda: ctx.warehouse.as_of("someday"), lambda: ctx.browse(since="someday")):
+        with pytest.raises(df.errors.InvalidDurationError, match="or an instant"):
+            call()

@@ -135,6 +135,7 @@ def test_a_bar_comes_and_goes_while_a_cell_works(browser: Browser) -> None:
 # --- the view of a run -------------------------------------------------------------------------------------------
 
 VIEWS = """import dataflows_sdk as df, threading
+from dataflows_sdk.approvals import ask_people
 ctx = df.connect({url!r})
 gate = threading.Event()
 @df.workflow("orders")
@@ -145,6 +146,10 @@ async def orders(event, step):
     word = await step.wait_for_event("go on")
     return sum(squares)
 asks = df.flow("asks").step("count", lambda: 3).approval("agree", "Publish <b>3</b> rows?", approvers=["ada"]).step("publish", lambda count, agree: count)
+@df.workflow("pays")
+async def pays(event, step):
+    about = {{"type": "object", "properties": {{"amount": {{"type": "integer", "minimum": 1}}, "to": {{"type": "string"}}}}, "required": ["amount"]}}
+    return (await ask_people(step, "pay", "Pay it?", value={{"amount": 40, "to": "<b>ada</b>"}}, schema=about))["value"]
 """
 RUN = ".df-run"
 
@@ -210,6 +215,44 @@ def test_a_person_approves_from_the_view(browser: Browser, dataflows_url: str) -
         notebook.until("run.status", "'succeeded'")
         assert "ada" in notebook.kernel("str(run.timeline()['agree'].output)")
         assert "by me" in notebook.kernel("str(run.timeline()['agree'].output)")
+        clean(notebook)
+
+
+def test_a_person_edits_the_value_of_an_answer(browser: Browser, dataflows_url: str) -> None:
+    source = "gate.set()\nfirst, second = ctx.start(pays), ctx.start(pays)\nfirst"
+    with browser.open(cells(dataflows_url, source, "ctx.approvals.view()")) as notebook:
+        notebook.run_all()
+        view, inbox = notebook.page.locator(RUN).first, notebook.page.locator(".df-browse")
+
+        # what is not taken is said, and what was written stays
+        view.locator("button[data-do=edit]").click()
+        amount = view.get_by_label("amount")
+        amount.wait_for()
+        assert view.get_by_label("to (may be empty)").input_value() == "<b>ada</b>"
+        amount.fill("0")
+        view.get_by_label("note on pay").fill("less")
+        view.locator("button[data-do=approve]").click()
+        view.get_by_role("alert").get_by_text("/amount").wait_for()
+        assert amount.input_value() == "0"
+        assert view.get_by_label("note on pay").input_value() == "less"
+        notebook.shoot("view-edit", view)
+        amount.fill("39")
+        view.locator("button[data-do=approve]").click()
+        notebook.until("first.status", "'succeeded'")
+        notebook.until("first.result()", "{'amount': 39, 'to': '<b>ada</b>'}")
+
+        inbox.get_by_text("1 shown").wait_for()
+        inbox.locator("tr[data-line] button.df-open").click()
+        edit = inbox.locator("button[data-do=edit]")
+        edit.click()
+        inbox.get_by_label("amount").fill("many")
+        inbox.locator("button[data-do=approve]").click()
+        inbox.get_by_role("alert").get_by_text("no number").wait_for()
+        assert inbox.get_by_label("amount").input_value() == "many"
+        notebook.shoot("browse-edit", inbox)
+        edit.click()  # left as it is
+        inbox.locator("button[data-do=approve]").click()
+        notebook.until("second.result()", "{'amount': 40, 'to': '<b>ada</b>'}")
         clean(notebook)
 
 
@@ -330,6 +373,46 @@ def test_runs_are_browsed_and_an_approval_is_answered_from_the_list(browser: Bro
         assert "by me" in notebook.kernel("str(runs[1].timeline()['agree'].output)")
         runs.locator("tr[data-line][data-status=succeeded]").wait_for()
         inbox.get_by_text("2 shown").wait_for()
+        clean(notebook)
+
+
+REMEMBERS = """import dataflows_sdk as df
+ctx = df.connect({url!r})
+ctx.memory.use("none")
+@df.workflow("notes")
+async def notes(event, step):
+    await step.run("write", lambda: bool(ctx.memory.remember("The ferry <b>is</b> late", ref="ferry")))
+ctx.run(notes)
+ctx.memory.remember("The ferry is red", ref="colour")
+ctx.memory.search_box("ferry")
+"""
+
+
+def test_what_is_remembered_is_looked_at_and_forgotten(browser: Browser, dataflows_url: str) -> None:
+    with browser.open([REMEMBERS.format(url=dataflows_url)]) as notebook:
+        notebook.run_all()
+        box = notebook.page.locator(".df-browse")
+        box.get_by_text("2 shown").wait_for()
+        box.locator("tr[data-line] button.df-open").filter(has_text="late").click()
+        side = box.locator(".df-side")
+        side.locator("img").wait_for()
+        assert "history: 1 version" in side.inner_text()
+        notebook.shoot("search-details", box)
+
+        # once is not enough, and the focus is on what does nothing
+        side.locator("button[data-do=forget]").click()
+        keep = side.locator("button[data-do=keep]")
+        keep.wait_for()
+        notebook.shoot("search-forget", box)
+        notebook.page.keyboard.press("Enter")
+        keep.wait_for(state="hidden")
+        assert notebook.kernel("len(ctx.memory.history('ferry'))") == "1"
+        side.locator("button[data-do=forget]").click()
+        side.locator("button[data-do=forget-now]").click()
+        box.get_by_text("1 shown").wait_for()
+        assert "forgotten: ferry" in box.locator(".df-say").inner_text()
+        assert side.is_hidden()
+        assert notebook.kernel("ctx.memory.history('ferry')") == "[]"
         clean(notebook)
 
 

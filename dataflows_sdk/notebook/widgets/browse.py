@@ -55,6 +55,10 @@ class Browser(anywidget.AnyWidget):
         self._answers.stop()
         super().close()
 
+    def __repr__(self) -> str:
+        more = "" if self.first["next"] is None else "+"
+        return f"<{self.title}: {len(self.first['lines'])}{more} to browse at the end of a cell>"
+
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         found = super()._repr_mimebundle_()
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})

@@ -158,6 +158,9 @@ class RunView(anywidget.AnyWidget):
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
         return {**data, **self._picture()}, metadata
 
+    def __repr__(self) -> str:
+        return f"<view of run {self._view.head['run']} of {self._view.head['workflow']!r}, at the end of a cell>"
+
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._bundle()
 

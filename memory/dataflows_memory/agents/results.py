@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
 
-from dataflows_memory.models.costs import Used
+from dataflows_memory.models.costs import Paid, Used
 from dataflows_sdk.core.shown import ShownAsTable
 
 
@@ -30,7 +29,7 @@ class ToolUse(ShownAsTable):
 
 
 @dataclass(frozen=True, slots=True)
-class AgentResult(ShownAsTable):
+class AgentResult(Paid, ShownAsTable):
     """What an agent came to.
 
     Attributes:
@@ -54,16 +53,6 @@ class AgentResult(ShownAsTable):
     seconds: float
     run: str
     model: str
-
-    @property
-    def tokens(self) -> int:
-        """Read and written by the model."""
-        return self.used.tokens
-
-    @property
-    def money(self) -> Decimal | None:
-        """What it cost; None where nobody said the price of the model."""
-        return self.used.money
 
     @staticmethod
     def of_json(given: Mapping[str, Any], run: str, value: Any) -> AgentResult:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from dataflows_memory.models.costs import Used
+from dataflows_memory.models.costs import Paid, Used
 from dataflows_sdk.core.shown import Sheet, ShownAsTable
 
 
@@ -70,7 +69,7 @@ class Query(ShownAsTable):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(ShownAsTable):
+class Answered(Paid, ShownAsTable):
     """An answer.
 
     Attributes:
@@ -105,16 +104,6 @@ class Answered(ShownAsTable):
     def sql(self) -> tuple[str, ...]:
         """The statements that ran."""
         return tuple(each.sql for each in self.queries if each.sql is not None)
-
-    @property
-    def tokens(self) -> int:
-        """Read and written by the model."""
-        return self.used.tokens
-
-    @property
-    def money(self) -> Decimal | None:
-        """What it cost; None where nobody said the price of the model."""
-        return self.used.money
 
     @staticmethod
     def of_json(given: Mapping[str, Any], run: str) -> Answered:

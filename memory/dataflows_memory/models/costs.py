@@ -92,6 +92,24 @@ class Used(ShownAsTable):
         )
 
 
+class Paid:
+    """A part of what a model was paid for."""
+
+    __slots__ = ()
+
+    used: Used
+
+    @property
+    def tokens(self) -> int:
+        """Read and written by the model."""
+        return self.used.tokens
+
+    @property
+    def money(self) -> Decimal | None:
+        """What it cost; None where nobody said the price of the model."""
+        return self.used.money
+
+
 @dataclass(frozen=True, slots=True)
 class Budget(ShownAsTable):
     """How much a run may use before it waits for more.

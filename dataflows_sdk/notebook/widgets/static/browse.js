@@ -84,14 +84,14 @@ function render({ model, el }) {
     root.setAttribute("data-page", String(before.length + 1));
     root.setAttribute("data-shown", String(shown.lines.length));
   }
-  /** @param {string|null} to */
-  function load(to) {
+  /** @param {string|null} to @param {string} [said] what was said before, and is to stay @param {() => void} [then] */
+  function load(to, said = "", then) {
     const turn = ++wanted;
     after = to;
     ask({ do: "page", asked: asked(), after }, found => {
       if (turn !== wanted) return;   // somebody typed on
-      speak(found.ok ? "" : found.text);
-      if (found.ok) { shown = found.list; paint(); }
+      speak(found.ok ? said : found.text);
+      if (found.ok) { shown = found.list; paint(); then?.(); }
     });
   }
   function look() {
@@ -116,6 +116,7 @@ function render({ model, el }) {
       if (found.ok) tell(id, found.details);
     });
   }
+  const leave = () => { row = ""; side.hidden = true; paint(); };
   /** @param {string} id @param {any} details */
   function tell(id, details) {
     side.hidden = false;
@@ -123,22 +124,46 @@ function render({ model, el }) {
     /** @type {Record<string, any>} */
     const given = {};
     for (const field of details.inputs) given[field.name] = input(field, field.label, null);
+    // what stands in the fields counts while they are to be seen
+    const fields = details.edits.length ? editor(details.edits) : null;
+    const edit = fields ? button("Edit value", "edit the value that goes with the answer", () => {
+      fields.el.hidden = !fields.el.hidden;
+      edit.textContent = fields.el.hidden ? "Edit value" : "Leave the value";
+      edit.setAttribute("aria-expanded", String(!fields.el.hidden));
+      if (!fields.el.hidden) fields.focus();
+    }, { "data-do": "edit", "aria-expanded": "false" }) : null;
+    if (fields) fields.el.hidden = true;
+    const sure = h("div", { class: "df-bar df-plain df-sure", role: "group", hidden: true });
     const act = details.actions.map(/** @param {any} each */ each => {
-      const made = button(each.label, each.label, () => {
+      const look = each.look ? `df-${each.look}` : null;
+      const go = () => {
         made.disabled = true;
+        sure.hidden = true;
         speak("…");
-        const values = Object.fromEntries(Object.entries(given).map(([name, found]) => [name, found.value]));
+        const values = { ...Object.fromEntries(Object.entries(given).map(([name, found]) => [name, found.value])), ...(fields && !fields.el.hidden ? fields.values() : {}) };
         ask({ do: "act", row: id, action: each.name, given: values, code: each.code }, found => {
           if (!found.ok) made.disabled = false;
           speak(found.text ?? "");
-          if (live) load(after);
+          fields?.wrong(found.ok ? "" : found.text);
+          // what is not there any more is not to be seen either
+          load(after, found.text ?? "", () => { if (found.ok && row === id && !shown.lines.some(/** @param {any} line */ line => line.id === id)) leave(); });
         });
-      }, { "data-do": each.name, class: each.look ? `df-${each.look}` : null });
+      };
+      /** What cannot be undone is asked again, and not where the first click was. */
+      const doubt = () => {
+        made.disabled = true;
+        const keep = button("Keep it", "do nothing", () => { sure.hidden = true; made.disabled = false; made.focus(); }, { "data-do": "keep" });
+        sure.setAttribute("aria-label", each.ask);
+        sure.replaceChildren(h("span", { class: "df-text" }, each.ask), keep, button(each.label, `yes: ${each.label}`, go, { "data-do": `${each.name}-now`, class: look }));
+        sure.hidden = false;
+        keep.focus();
+      };
+      const made = button(each.label, each.label, each.ask ? doubt : go, { "data-do": each.name, class: look });
       return made;
     });
     side.replaceChildren(
-      h("div", { class: "df-bar df-plain" }, h("span", { class: "df-name" }, details.title), h("span", { class: "df-grow" }), button("Close", "close the details", () => { row = ""; side.hidden = true; paint(); }, { "data-do": "close" })),
-      ...(act.length ? [h("div", { class: "df-bar df-plain" }, ...Object.values(given), ...act)] : []),
+      h("div", { class: "df-bar df-plain" }, h("span", { class: "df-name" }, details.title), h("span", { class: "df-grow" }), button("Close", "close the details", leave, { "data-do": "close" })),
+      ...(act.length ? [h("div", { class: "df-bar df-plain" }, ...Object.values(given), ...act, edit), sure, ...(fields ? [fields.el] : [])] : []),
       ...(details.svg ? [h("img", { alt: details.title, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(details.svg)}` })] : []),
       ...details.sheets.flatMap(/** @param {any} sheet */ sheet => [
         sheet.title ? h("div", { class: "df-head" }, sheet.title) : "",

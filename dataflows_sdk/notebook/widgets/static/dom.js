@@ -48,3 +48,24 @@ function table(frame) {
     h("tbody", {}, ...frame.rows.map(row => h("tr", {}, ...row.map(cell => h("td", {}, cell)))))),
   frame.of > frame.rows.length ? h("div", { class: "df-dim" }, `${frame.rows.length} of ${frame.of} rows`) : null);
 }
+
+/** Fields that somebody fills: `values` is what stands in them, `wrong` says what is not taken, and nothing is lost.
+ * @param {{name: string, label: string, value: string, options: string[], json: boolean, note: string}[]} fields */
+function editor(fields) {
+  const fault = h("div", { class: "df-bad", role: "alert", hidden: true });
+  const made = fields.map(field => {
+    const input = field.options.length
+      ? h("select", { "data-field": field.name }, ...field.options.map(each => h("option", { value: each }, each || "—")))
+      : h(field.json ? "textarea" : "input", { "data-field": field.name, spellcheck: "false", class: field.json ? "df-value" : null });
+    input.value = field.value;
+    return { name: field.name, input, el: h("label", {}, h("span", {}, field.label), field.note ? h("span", { class: "df-dim" }, field.note) : null, input) };
+  });
+  const el = h("div", { class: "df-edit", role: "group", "aria-label": "the value that goes with the answer" }, ...made.map(each => each.el), fault);
+  return {
+    el,
+    values: () => Object.fromEntries(made.map(each => [each.name, each.input.value])),
+    /** @param {string} text */
+    wrong(text) { fault.textContent = text; fault.hidden = !text; },
+    focus() { made[0]?.input.focus(); },
+  };
+}

@@ -236,27 +236,44 @@ function render({ model, el }) {
     const stamp = JSON.stringify([now && changes, Object.keys(whole.asks), waits.map(step => step?.key)]);
     if (stamp === questioned) return;
     questioned = stamp;
-    asks.replaceChildren();
-    if (!now || !changes) return;
+    asks.hidden = !now || !changes;
+    if (asks.hidden) return;
+    // what is asked already stays as it is: somebody may be writing in it
+    const old = new Map([...asks.children].map(each => [each.dataset.of, each])), found = [];
     for (const [id, each] of Object.entries(whole.asks).slice(0, 20)) {
+      const known_ = old.get(`ask ${id}`);
+      if (known_) { found.push(known_); continue; }
       const note = h("input", { placeholder: "note", "aria-label": `note on ${each.key}` });
       const who = each.approvers?.length ? h("select", { "aria-label": "who answers" }, ...each.approvers.map(/** @param {string} name */ name => h("option", { value: name }, name))) : null;
       /** @param {string} decision @param {number} which */
       const decide = (decision, which) => {
         both[1 - which].disabled = true;
-        command(both[which], { do: "decide", approval: id, decision, comment: note.value, responder: who?.value ?? null, at: known.heads[known.events.length].seq, code: `ctx.approvals.respond("${id}", "${decision}")` }, found => { if (!found.ok) both[1 - which].disabled = false; else both[which].disabled = true; });
+        command(both[which], { do: "decide", approval: id, decision, comment: note.value, responder: who?.value ?? null, given: fields ? fields.values() : {}, at: known.heads[known.events.length].seq, code: `ctx.approvals.respond("${id}", "${decision}")` }, found => { if (!found.ok) both[1 - which].disabled = false; else both[which].disabled = true; fields?.wrong(found.ok ? "" : found.text); });
       };
+      /** @type {any} */
+      let fields = null;
+      const edit = button("Edit value", `edit the value that goes with the answer to ${each.key}`, () => {
+        if (fields) { fields.el.remove(); fields = null; show(); return; }
+        command(edit, { do: "form", approval: id, code: `ctx.approvals.respond("${id}", "approved", value=…)` }, found => { if (found.ok && !fields) { fields = editor(found.fields); box.append(fields.el); show(); fields.focus(); } });
+      }, { "data-do": "edit", "data-ask": id, "aria-expanded": "false" });
+      const show = () => { edit.textContent = fields ? "Leave the value" : "Edit value"; edit.setAttribute("aria-expanded", String(!!fields)); };
       const both = [
         button("Approve", `approve ${each.key}`, () => decide("approved", 0), { class: "df-yes", "data-do": "approve", "data-ask": id }),
         button("Deny", `deny ${each.key}`, () => decide("rejected", 1), { class: "df-no", "data-do": "deny", "data-ask": id }),
       ];
-      asks.append(h("div", { class: "df-ask", role: "group", "aria-label": `approval of ${each.key}` }, h("b", {}, each.key), h("span", { class: "df-text" }, each.message ?? ""), who, note, ...both));
+      const box = h("div", { class: "df-ask", role: "group", "aria-label": `approval of ${each.key}`, "data-of": `ask ${id}` }, h("b", {}, each.key), h("span", { class: "df-text" }, each.message ?? ""), who, note, ...both, edit);
+      found.push(box);
     }
     for (const step of waits) {
+      const known_ = old.get(`wait ${step?.key}`);
+      if (known_) { found.push(known_); continue; }
       const payload = h("input", { placeholder: "payload as JSON", "aria-label": `payload of ${step?.event}`, class: "df-mono" });
       const send = button("Send", `send ${step?.event}`, () => command(send, { do: "send", name: step?.event, payload: payload.value, code: `run.send_event(${JSON.stringify(step?.event)})` }), { "data-do": "send", "data-event": step?.event });
-      asks.append(h("div", { class: "df-ask", role: "group", "aria-label": `event ${step?.event}` }, h("b", {}, step?.key), h("span", { class: "df-text" }, `waits for the event ${step?.event}`), payload, send));
+      found.push(h("div", { class: "df-ask", role: "group", "aria-label": `event ${step?.event}`, "data-of": `wait ${step?.key}` }, h("b", {}, step?.key), h("span", { class: "df-text" }, `waits for the event ${step?.event}`), payload, send));
     }
+    // moved only where another one stands: an input that is put in again loses the focus
+    [...asks.children].filter(each => !found.includes(each)).forEach(each => each.remove());
+    found.forEach((each, i) => { if (asks.children[i] !== each) asks.insertBefore(each, asks.children[i] ?? null); });
   }
 
   /** the other run that this one is beside, when it was read @type {{run: string, workflow: string, head: [string, string|null, string|null][], steps: [string, string|null, string|null][], count: number}|null} */
