@@ -18,8 +18,11 @@ from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.timeline import StepView, Timeline
-from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError
+from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError, TableNotFoundError
 from dataflows_sdk.showing import Shown
+from dataflows_sdk.store.sqlfiles import statement
+from dataflows_sdk.warehouse.intake import filled
+from dataflows_sdk.warehouse.kinds import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -167,6 +170,16 @@ class Archive(ShownAsTable):
     def _run(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self._lens.look(lambda: self._found.run(name, *parameters))
 
+    def _of_table(self, name: str, table: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        if table not in self._found.names:
+            known = ", ".join(self._found.names) or "none"
+            raise TableNotFoundError(f"there is no table {table!r} in the archive; there are: {known}")
+        return self._lens.look(lambda: self._found.of_table(name, table, *parameters))
+
+    def _rows(self, name: str, table: str, moment: datetime, *parameters: Any) -> list[dict[str, Any]]:
+        text = filled(statement("archive", name, "dataflows_sdk.warehouse"), {"table": quoted(table)})
+        return self.sql(text, *parameters, as_of=moment).dicts()
+
     def _decode(self, tree: Any) -> Any:
         if type(tree) not in (dict, list):
             return tree
@@ -246,6 +259,16 @@ class ArchivedRun(Shown):
         for event in self.events():
             fold(state, event)
         return state
+
+    def wrote(self) -> list[dict[str, Any]]:
+        """What it wrote to the tables of the archive, in order: table, step, time, how many rows of which kind."""
+        names = ("write", "step", "at", "inserted", "updated", "deleted")
+        found = [
+            {"table": table, **dict(zip(names, row, strict=True))}
+            for table in self._archive.tables()
+            for row in self._archive._of_table("wrote", table, self.id)
+        ]
+        return Listing(sorted(found, key=lambda each: (each["at"], each["write"])))
 
     def _value(self, text: str | None) -> Any:
         return None if text is None else self._archive._decode(json.loads(text))

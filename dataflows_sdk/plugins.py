@@ -33,6 +33,13 @@ def desk(name: str) -> Callable[[Any], Any]:
     return made
 
 
+@cache
+def brought_by(name: str) -> str | None:
+    """The package that brings the desk of this name, without loading it; None if no installed package does."""
+    found = sorted(entry_points(group=_GROUP, name=name), key=lambda point: point.value)
+    return found[0].module.partition(".")[0] if found else None
+
+
 def added_commands() -> list[str]:
     """The names of the commands that installed packages add to ``dataflows``."""
     return sorted({point.name for point in entry_points(group=_COMMANDS)})

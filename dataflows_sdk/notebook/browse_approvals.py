@@ -10,8 +10,8 @@ from dataflows_sdk.core.shown import Sheet
 from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunNotFoundError
 from dataflows_sdk.notebook import svg, text
 from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Source
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.notebook.model import read
-from dataflows_sdk.notebook.sources import source_of
 from dataflows_sdk.runs import Run
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataflows_sdk.engine.state import TERMINAL
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook import svg, text
 from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Source
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.notebook.model import read
-from dataflows_sdk.notebook.sources import source_of
 from dataflows_sdk.runs import Run, Runs
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.bulk.failure import failure_of
@@ -15,9 +16,10 @@ from dataflows_sdk.errors import DataflowsError, DefinitionError
 from dataflows_sdk.notebook.against import compared
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.folding import fold
-from dataflows_sdk.notebook.model import View
+from dataflows_sdk.notebook.kept import source_of
+from dataflows_sdk.notebook.model import View, beside
 from dataflows_sdk.notebook.queued import Queued, Tell, reply_to
-from dataflows_sdk.notebook.sources import source_of
+from dataflows_sdk.notebook.remembered import choices, recalled
 from dataflows_sdk.notebook.written import rows
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 #: characters of a text that somebody wrote
 _WRITTEN = 100_000
 #: commands that change nothing
-_LOOKING = ("detail", "why", "writes", "rows", "diff")
+_LOOKING = ("detail", "why", "writes", "rows", "diff", "places", "recall")
 
 
 class Commands(Queued):
@@ -53,6 +55,8 @@ class Commands(Queued):
             "writes": self._writes,
             "rows": self._rows,
             "diff": self._diff,
+            "places": self._places,
+            "recall": self._recall,
         }
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -123,16 +127,24 @@ class Commands(Queued):
 
     def _detail(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         at = message.get("at")
-        return detail(run, _text(message, "key"), at if isinstance(at, int) else None)
+        return detail(source_of(run), _text(message, "key"), at if isinstance(at, int) else None)
 
     def _writes(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         del message
-        return {"text": "", "writes": source_of(run).writes(self._view.events)}
+        began = datetime.fromisoformat(self._view.head["created"])
+        writes, said = beside(source_of(run), self._view.events, began)
+        return {"text": "", "writes": writes, "said": said}
 
     def _rows(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
-        n: Any = message.get("n")
         table, changed = _text(message, "table"), message.get("changed") is True
-        return {"text": "", "table": rows(run, self._view.events, n, table, changed=changed)}
+        return {"text": "", "table": rows(source_of(run), self._view.events, message.get("n"), table, changed=changed)}
+
+    def _places(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        return {"text": "", "places": choices(source_of(run))}
+
+    def _recall(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
+        return {"text": "", **recalled(source_of(run), self._view.events, message.get("n"), message)}
 
     def _diff(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         return {"text": "", "against": compared(run, run._context.get(_text(message, "other")))}

@@ -86,6 +86,11 @@ class ArchiveTables:
         text = filled(_sql(name), parts)
         return self._connection.execute(text, list(parameters) or None).fetchall()
 
+    def of_table(self, name: str, table: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """A statement about a table and its past."""
+        today, past = (quoted("dataflows", schema, table) for schema in PLACES)
+        return self.run(name, *parameters, today=today, past=past)
+
     def refresh(
         self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False, anew: bool = False
     ) -> set[str]:

@@ -14,6 +14,7 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook.commands import Commands
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.display import view_of
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.runs import Run
 
 from ..conftest import wait_until
@@ -149,18 +150,18 @@ def test_whole_values_are_bounded_and_masked(ctx: df.Context) -> None:
 
     run = ctx.start(declare(values), {"key": 1}).wait("20s")
     REDACTOR.add(TOKEN)
-    assert detail(run, "plain", None)["output"]["json"]["a"][0] == 1
-    table = detail(run, "frame", None)["output"]["table"]
+    assert detail(source_of(run), "plain", None)["output"]["json"]["a"][0] == 1
+    table = detail(source_of(run), "frame", None)["output"]["table"]
     assert (table["columns"], len(table["rows"]), table["of"]) == (["n", "t"], 200, 500)
-    assert "2024" in detail(run, "day", None)["output"]["text"]
-    assert detail(run, "huge", None)["output"]["text"] == "10,000,002 bytes: run.timeline()['huge'] has it"
-    assert 60_000 < len(detail(run, "long", None)["output"]["text"].encode()) <= 64_000
-    found = detail(run, "bad", None)
+    assert "2024" in detail(source_of(run), "day", None)["output"]["text"]
+    assert detail(source_of(run), "huge", None)["output"]["text"] == "10,000,002 bytes: run.timeline()['huge'] has it"
+    assert 60_000 < len(detail(source_of(run), "long", None)["output"]["text"].encode()) <= 64_000
+    found = detail(source_of(run), "bad", None)
     assert "Traceback" in found["error"]["text"]
     assert "async def values" in found["source"]["text"]
-    assert TOKEN not in str([detail(run, key, None) for key in ("plain", "frame", "bad")])
+    assert TOKEN not in str([detail(source_of(run), key, None) for key in ("plain", "frame", "bad")])
     with pytest.raises(DefinitionError, match="no step"):
-        detail(run, "plain", 1)
+        detail(source_of(run), "plain", 1)
 
 
 def _raise() -> None:

@@ -379,6 +379,56 @@ def test_rows_at_a_point_and_one_run_beside_another(browser: Browser, dataflows_
         clean(notebook)
 
 
+NOTES = """import dataflows_sdk as df
+ctx = df.connect({url!r})
+ctx.memory.use("none")
+@df.workflow("notes")
+async def notes(event, step):
+    await step.run("first", lambda: ctx.memory.remember("the gate is <b>open</b>", ref="gate").added)
+    await step.run("second", lambda: ctx.memory.remember("the gate is shut", ref="gate").added)
+    return await step.run("third", lambda: ctx.memory.remember("for ana", collection="more", scope="ana").added)
+run = ctx.start(notes)
+run.result()
+ctx.memory.remember("the gate is painted", ref="gate")
+"""
+
+
+def test_the_memory_as_of_a_point(browser: Browser, dataflows_url: str) -> None:
+    with browser.open([NOTES.format(url=dataflows_url), "run.view(at='third')", "run"]) as notebook:
+        notebook.run_all()
+        view = notebook.page.locator(RUN).first
+        said = view.locator("[data-said]")
+        said.first.wait_for()
+        # newest first, up to the point
+        assert said.evaluate_all("all => all.map(e => e.dataset.act)") == ["remembered", "ended", "remembered"]
+        assert view.locator(".df-said.df-now").count() == 2
+        question = view.get_by_label("question to the memory as of this point")
+        question.focus()
+        view.locator("option", has_text="more / ana").wait_for(state="attached")
+        question.fill("gate")
+        question.press("Enter")
+        hit = view.locator("[data-hit]")
+        hit.first.wait_for()
+        assert [text for text in hit.all_inner_texts() if "the gate is shut" in text] == hit.all_inner_texts()
+        # after the first step the other was true; what is written in the box stays
+        place = notebook.kernel(
+            "[n + 1 for n, e in enumerate(run.view().events) if e[2:4] == ['step.completed', 'first']][0]"
+        )
+        view.locator(".df-slider").fill(place)
+        view.locator(".df-said.df-now", has_text="the gate is <b>open</b>").wait_for()
+        assert view.locator(".df-said").count() == 1 + hit.count()
+        assert question.input_value() == "gate"
+        view.locator("[data-do=recall]").click()
+        view.locator("[data-hit]", has_text="the gate is <b>open</b>").wait_for()
+        notebook.shoot("view-memory", view)
+        # a page without a kernel has what was said, and no box
+        still = notebook.page.locator(RUN).nth(1)
+        still.locator("[data-said]").first.wait_for()
+        assert still.locator("[data-said]").count() == 4
+        assert still.locator("[data-do=recall]").count() == 0
+        clean(notebook)
+
+
 # --- pages of runs that are large ----------------------------------------------------------------------------------
 
 

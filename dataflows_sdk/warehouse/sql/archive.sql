@@ -82,3 +82,37 @@ copy (select $values from $table) to $file (format parquet);
 -- $view, $values and $file are put in
 -- name: from_parquet
 create view $view as select $values from read_parquet($file);
+
+-- $1 run; $today and $past are put in
+-- What a run wrote to a table: write, step, when, rows inserted, updated, deleted.
+-- name: wrote
+select v.write, any_value(w.step), min(v."at"), sum(v.inserted)::bigint, sum(v.updated)::bigint, sum(v.deleted)::bigint
+from (
+    select _write as write, _synced_at as "at", (_version = 1)::int as inserted, (_version > 1)::int as updated, 0 as deleted
+    from $today
+    union all
+    select _write, _synced_at, (_version = 1)::int, (_version > 1)::int, 0 from $past
+    union all
+    select _ended_by, _valid_to, 0, 0, 1 from $past where _deleted
+) v
+join dataflows.internal_writes.writes w on w.id = v.write
+where w.run = $1 group by v.write;
+
+-- $table is put in; ? limit
+-- name: rows
+select * from warehouse.$table order by id limit ?
+
+-- $table is put in; ? ids
+-- name: rows_of
+select * from warehouse.$table where list_contains(?, id) order by id
+
+-- $today and $past are put in; $1 after $2 until $3 limit
+-- Rows of which a version began or ended.
+-- name: moved
+select distinct id from (
+    select id, _synced_at as "at" from $today
+    union all
+    select id, _synced_at from $past
+    union all
+    select id, _valid_to from $past
+) where "at" > $1 and "at" <= $2 order by id limit $3;
