@@ -19,6 +19,7 @@ from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.timeline import StepView, Timeline
 from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError, TableNotFoundError
+from dataflows_sdk.past import Difference, run_difference
 from dataflows_sdk.showing import Shown
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.intake import filled
@@ -27,6 +28,7 @@ from dataflows_sdk.warehouse.kinds import quoted
 if TYPE_CHECKING:
     import duckdb
 
+    from dataflows_sdk.runs import Run
     from dataflows_sdk.warehouse.answer import Answer
     from dataflows_sdk.warehouse.archive_format import ArchiveTables, Info
 
@@ -269,6 +271,30 @@ class ArchivedRun(Shown):
             for row in self._archive._of_table("wrote", table, self.id)
         ]
         return Listing(sorted(found, key=lambda each: (each["at"], each["write"])))
+
+    def said(self) -> list[dict[str, Any]] | None:
+        """What it said to the memory, in order, as of `Memory.said`; None where the archive has nothing of a memory."""
+        if "said" not in self._archive._found.besides:
+            return None
+        names = ("act", "at", "step", "item", "collection", "scope", "origin", "ref", "part", "text")
+        return Listing([dict(zip(names, row, strict=True)) for row in self._archive._run("said", self.id)])
+
+    @property
+    def source(self) -> str:
+        """The source of the workflow's version that the run was started with; empty where the archive has none."""
+        return self._version()[0]
+
+    def diff(self, other: ArchivedRun | Run) -> Difference:
+        """How another run differs from this one, as of `Run.diff`; it may be in another archive, or in a database."""
+        return run_difference(self, other)
+
+    def _version(self) -> tuple[str, str | None]:
+        """The source and, of a flow, the document."""
+        if "versions" not in self._archive._found.besides:
+            return "", None
+        rows = self._archive._run("version", self.workflow, self.version)
+        kind, source, document = rows[0] if rows else ("", "", None)
+        return source or "", document if kind == "flow" else None
 
     def _value(self, text: str | None) -> Any:
         return None if text is None else self._archive._decode(json.loads(text))

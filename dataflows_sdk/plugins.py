@@ -33,11 +33,15 @@ def desk(name: str) -> Callable[[Any], Any]:
     return made
 
 
-@cache
-def brought_by(name: str) -> str | None:
-    """The package that brings the desk of this name, without loading it; None if no installed package does."""
+def desk_in_use(name: str, context: Any) -> Any:
+    """The desk of this name where it was ever used, else None: looking makes nothing, and loads no package for nothing.
+
+    A plug-in's schema is called as its package is.
+    """
     found = sorted(entry_points(group=_GROUP, name=name), key=lambda point: point.value)
-    return found[0].module.partition(".")[0] if found else None
+    if not found or not context._read("shown", "schema", (found[0].module.partition(".")[0],))[0][0]:
+        return None
+    return getattr(context, name)
 
 
 def added_commands() -> list[str]:

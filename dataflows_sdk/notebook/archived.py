@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.engine.state import JournalEvent
-from dataflows_sdk.errors import ArchiveError
+from dataflows_sdk.errors import ArchiveError, FlowValidationError
 from dataflows_sdk.flow.model import FlowSpec
 from dataflows_sdk.notebook.sources import PAGE, head_of
 from dataflows_sdk.warehouse.reading import Difference
@@ -46,13 +46,28 @@ class Archived:
         return [event for event in self._events if event.seq > after][:PAGE]
 
     def spec(self) -> FlowSpec | None:
-        return None
+        document = self._run._version()[1]
+        try:
+            return FlowSpec.from_document(document) if document else None
+        except FlowValidationError:  # what was masked in it was more than a value: it is drawn as it ran
+            return None
 
     def wrote(self) -> list[dict[str, Any]]:
         return self._run.wrote()
 
-    def said(self) -> None:
-        return None
+    def said(self) -> list[dict[str, Any]] | None:
+        return self._run.said()
+
+    def lacks(self) -> list[str]:
+        archive = self._run._archive
+        found = []
+        if "versions" not in archive._found.besides:
+            found.append("The archive is of an older version: it has no source, and nothing of the memory.")
+        ((count,),) = archive._run("count_writes", self.run_id)
+        missing = count - len({each["write"] for each in self._run.wrote()})
+        if missing > 0:
+            found.append(f"Writes of this run to tables that are not in the archive: {missing:,}.")
+        return found
 
     def closed(self) -> bool:
         return False
@@ -72,7 +87,7 @@ class Archived:
         return self._run._archive._decode(tree)
 
     def code(self) -> tuple[str, str]:
-        return "", self._run.version
+        return self._run.source, self._run.version
 
     def rows(self, table: str, moment: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         return self._run._archive._rows("rows", table, moment, limit)
@@ -89,6 +104,9 @@ class Archived:
             for id_ in ids
             if _differ(before.get(id_), now.get(id_))
         ]
+
+    def other(self, run_id: str) -> ArchivedRun:
+        return self._run._archive.run(run_id)
 
     def collections(self) -> list[dict[str, Any]]:
         return []

@@ -54,6 +54,7 @@ def state_of(view: View, n: int | None = None) -> dict[str, Any]:
         "events": view.events,
         "writes": view.writes,
         "said": view.said,
+        "lacks": view.lacks,
         "cut": view.cut,
         "cursor": len(view.events) if n is None else n,
         "pins": [],

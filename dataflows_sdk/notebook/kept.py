@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic_core import from_json
 
 from dataflows_sdk.core.redact import Redactor
+from dataflows_sdk.core.shown import fields_of
 from dataflows_sdk.engine.state import JournalEvent
 from dataflows_sdk.errors import RecallError
 from dataflows_sdk.flow.model import FlowSpec
 from dataflows_sdk.notebook.archived import Archived
 from dataflows_sdk.notebook.sources import PAGE, Source, head_of
-from dataflows_sdk.plugins import brought_by
+from dataflows_sdk.plugins import desk_in_use
 
 if TYPE_CHECKING:
     from dataflows_memory.desk import Memory
     from dataflows_memory.items import Recalled
-    from dataflows_memory.saying import Said
     from dataflows_sdk.archive import ArchivedRun
     from dataflows_sdk.runs import Run
     from dataflows_sdk.warehouse.reading import Difference
@@ -56,6 +56,10 @@ class Kept(Source, Protocol):
 
     def changes(self, table: str, after: datetime, until: datetime, limit: int) -> list[Difference]:
         """What differs in a table between two moments."""
+        ...
+
+    def other(self, run_id: str) -> Run | ArchivedRun:
+        """Another run that is kept there."""
         ...
 
     def collections(self) -> list[dict[str, Any]]:
@@ -107,9 +111,12 @@ class _Stored:
     def wrote(self) -> list[dict[str, Any]]:
         return self._run.wrote()
 
-    def said(self) -> list[Said] | None:
+    def said(self) -> list[dict[str, Any]] | None:
         memory = self._memory()
-        return None if memory is None else memory.said(self.run_id)
+        return None if memory is None else [dict(fields_of(each)) for each in memory.said(self.run_id)]
+
+    def lacks(self) -> list[str]:
+        return []
 
     def closed(self) -> bool:
         return self._run._context._closed
@@ -131,6 +138,9 @@ class _Stored:
     def changes(self, table: str, after: datetime, until: datetime, limit: int) -> list[Difference]:
         return self._run._context.warehouse.diff(after, until, table=table, limit=limit)
 
+    def other(self, run_id: str) -> Run:
+        return self._run._context.get(run_id)
+
     def collections(self) -> list[dict[str, Any]]:
         memory = self._memory()
         return [] if memory is None else memory.collections()
@@ -146,11 +156,5 @@ class _Stored:
         return seen.recall(question, _HITS, collection=collection, scope=scope, as_of=moment, known_at=moment)
 
     def _memory(self) -> Memory | None:
-        """The memory, where there is one: looking makes none, and where none was used, its package is not loaded.
-
-        A plug-in's schema is called as its package is.
-        """
-        package = brought_by("memory")
-        if package is None or not self._run._context._read("shown", "schema", (package,))[0][0]:
-            return None
-        return self._run._context.memory
+        found: Memory | None = desk_in_use("memory", self._run._context)
+        return found

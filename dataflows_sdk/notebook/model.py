@@ -69,6 +69,7 @@ class View:
         cut: whether there are more events than a view holds.
         writes: what it wrote to the warehouse, see `written`.
         said: what it said to the memory, see `remembered`; None where there is no memory.
+        lacks: what cannot be shown, in a sentence each.
     """
 
     head: dict[str, Any]
@@ -77,6 +78,7 @@ class View:
     cut: bool = False
     writes: list[Write] = field(default_factory=list)
     said: list[Saying] | None = None
+    lacks: list[str] = field(default_factory=list)
     _shape: tuple[int, graph.Shape] | None = None
     _graphs: dict[int, tuple[graph.Shape, Layout[str]]] = field(default_factory=dict)
 
@@ -205,6 +207,7 @@ def read(source: Source, limit: int = EVENTS) -> View:
         # the head was read before the events: what is newer is right
         view.head["status"] = view.at().status
     view.writes, view.said = beside(source, view.events, began)
+    view.lacks = source.lacks()
     return view
 
 

@@ -29,22 +29,22 @@ Saying = list[Any]
 
 
 def told(
-    said: Sequence[Any] | None, events: Sequence[Event], began: datetime, mask: Callable[[str], str]
+    said: Sequence[dict[str, Any]] | None, events: Sequence[Event], began: datetime, mask: Callable[[str], str]
 ) -> list[Saying] | None:
     """What was said with its places; None where there is no memory."""
     if said is None:
         return None
     some = said[:SAID]
-    found = places(((each.at, each.step) for each in some), events, began)
+    found = places(((each["at"], each["step"]) for each in some), events, began)
     return [
         [
             place,
-            each.act,
-            each.step,
-            each.item,
-            cut(mask(each.collection), _NAME),
-            cut(mask(each.scope), _NAME),
-            cut(mask(each.text[:_LOOKED_AT])),
+            each["act"],
+            each["step"],
+            each["item"],
+            cut(mask(each["collection"]), _NAME),
+            cut(mask(each["scope"]), _NAME),
+            cut(mask(each["text"][:_LOOKED_AT])),
         ]
         for place, each in zip(found, some, strict=True)
     ]
@@ -77,8 +77,8 @@ def recalled(source: Kept, events: Sequence[Event], n: object, asked: dict[str, 
         raise DefinitionError(f"a collection and a scope of it are asked, not {collection!r} and {scope!r}")
     began = source.head()["created"]
     said = source.said() or []
-    numbers = places(((each.at, each.step) for each in said), events, began)
-    then = moment(n, events, began, zip(numbers, (each.at for each in said), strict=True))
+    numbers = places(((each["at"], each["step"]) for each in said), events, began)
+    then = moment(n, events, began, zip(numbers, (each["at"] for each in said), strict=True))
     found = source.recall(question, then, collection, scope)
     return {
         "hits": [

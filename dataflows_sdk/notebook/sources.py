@@ -45,8 +45,12 @@ class Source(Protocol):
         """What it wrote to the warehouse, in order, as of `Run.wrote`."""
         ...
 
-    def said(self) -> list[Any] | None:
-        """What it said to the memory, see `remembered`; None where there is no memory."""
+    def said(self) -> list[dict[str, Any]] | None:
+        """What it said to the memory, in order, as of `Memory.said`; None where there is no memory."""
+        ...
+
+    def lacks(self) -> list[str]:
+        """What cannot be shown, in a sentence each."""
         ...
 
     def closed(self) -> bool:

@@ -74,6 +74,8 @@ class ArchiveTables:
             )
         self.info = Info(number, datetime.fromisoformat(rows["created_at"]), rows["library"])
         self.names = [name for (name,) in self.run("tables")]
+        #: which of what came later are in it: ``"versions"``, ``"said"``
+        self.besides = {name for (name,) in self.run("besides")}
         connection.execute("attach ':memory:' as dataflows_past; create schema dataflows_past.warehouse")
         make_past(connection)
         for name in self.names:

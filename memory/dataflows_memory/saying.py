@@ -71,3 +71,7 @@ class Saying(Branching):
         branch = self._branches.of(wanted)
         asked = [wanted, None if branch is None else branch.run, limit, _LETTERS]
         return Listing([Said(*row) for row in self._store.ask("items", "said_by", asked)])
+
+    def speakers(self) -> list[str]:
+        """The ids of the runs that have said something, newest first."""
+        return [str(run) for (run,) in self._store.ask("items", "speakers")] if self._store.there() else []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dataflows_sdk as df
+from dataflows_sdk.archive import ArchivedRun
 from dataflows_sdk.core.redact import REDACTOR
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook.commands import Commands
@@ -27,12 +29,12 @@ TOKEN = "pear-tree-token-40418"
 class Page:
     """The commands of a run's view, and the replies."""
 
-    def __init__(self, run: Run | None, view: Any = None) -> None:
+    def __init__(self, run: Run | ArchivedRun, view: Any = None) -> None:
         self.run = run
         self.replies: list[dict[str, Any]] = []
         self.threads: set[str] = set()
         self.changed = 0
-        self.commands = Commands(run, view if view is not None else view_of(run), self._told, self._changed)  # type: ignore[arg-type]
+        self.commands = Commands(run, view if view is not None else view_of(run), self._told, self._changed)
 
     def _told(self, message: dict[str, Any]) -> None:
         self.threads.add(threading.current_thread().name)
@@ -119,7 +121,7 @@ def test_what_failed_is_tried_again_as_a_new_run(ctx: df.Context, waiting: Run) 
     assert "can be tried again" in refused["text"]
 
 
-def test_what_is_no_command_is_answered_too(ctx: df.Context) -> None:
+def test_what_is_no_command_is_answered_too(ctx: df.Context, tmp_path: Path) -> None:
     run = ctx.start(failing(), None).wait("20s")
     page = Page(run)
     for name in ("nonsense", "__class__", None, 3, ["cancel"]):
@@ -130,8 +132,12 @@ def test_what_is_no_command_is_answered_too(ctx: df.Context) -> None:
     page.commands.put(None)
     page.commands.put({"do": "ping"})
     assert page.replies[-1] == {"do": "pong"}
-    archived = Page(None, view_of(run)).ask(do="cancel")
-    assert "archive" in archived["text"]
+    ctx.export(tmp_path / "x.duckdb")
+    with df.open_archive(tmp_path / "x.duckdb") as archive:
+        archived = Page(archive.run(run.id))
+        for name in ("cancel", "retry", "why", "fork", "decide", "send"):
+            assert "archive" in archived.ask(do=name)["text"]
+        assert archived.changed == 0
     gone = Page(run)
     ctx.purge(dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
     assert "no run" in gone.ask(do="retry")["text"]

@@ -63,6 +63,9 @@ class Journal:
     def said(self) -> None:
         return None
 
+    def lacks(self) -> list[str]:
+        return []
+
     def closed(self) -> bool:
         return False
 

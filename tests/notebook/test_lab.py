@@ -426,6 +426,14 @@ def test_the_memory_as_of_a_point(browser: Browser, dataflows_url: str) -> None:
         still.locator("[data-said]").first.wait_for()
         assert still.locator("[data-said]").count() == 4
         assert still.locator("[data-do=recall]").count() == 0
+        # from an archive it may be looked at, and not changed
+        notebook.run("ctx.export('notes.duckdb')\ndf.open_archive('notes.duckdb').run(run.id).view(at='third')")
+        kept = notebook.output(3).locator(RUN)
+        kept.locator("[data-said]").first.wait_for()
+        assert kept.locator("[data-do=recall], [data-do=cancel], [data-do=retry]").count() == 0
+        kept.locator(".df-box[data-step=first]").click()
+        kept.get_by_role("button", name="whole values and the source").click()
+        kept.locator("pre", has_text="async def notes").wait_for()
         clean(notebook)
 
 

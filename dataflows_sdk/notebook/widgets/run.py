@@ -46,6 +46,7 @@ class RunView(anywidget.AnyWidget):
     events = traitlets.Any().tag(sync=True)
     writes = traitlets.Any().tag(sync=True)
     said = traitlets.Any().tag(sync=True)
+    lacks = traitlets.List(traitlets.Unicode()).tag(sync=True)
     head = traitlets.Dict().tag(sync=True)
     cut = traitlets.Bool(False).tag(sync=True)
     commands = traitlets.Bool(False).tag(sync=True)
@@ -76,16 +77,17 @@ class RunView(anywidget.AnyWidget):
             events=view.events,
             writes=view.writes,
             said=view.said,
+            lacks=view.lacks,
             head=view.head,
             cut=view.cut,
             commands=live is not None,
-            looks=live is not None,
+            looks=True,
             hint=_hint(),
             cursor=len(view.events) if n is None else n,
             follow=n is None,
             against=against,
         )
-        self._commands = Commands(live, view, self._tell, self._changed)
+        self._commands = Commands(run, view, self._tell, self._changed)
         self.on_msg(self._heard)
         self._feed: Feed | None = None
         if live is not None and not self._was_over:

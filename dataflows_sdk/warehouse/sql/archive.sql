@@ -116,3 +116,55 @@ select distinct id from (
     union all
     select id, _valid_to from $past
 ) where "at" > $1 and "at" <= $2 order by id limit $3;
+
+-- $database is put in
+-- name: create_versions
+create table $database.internal.versions (
+    workflow varchar, version varchar, kind varchar, source varchar, document varchar
+);
+
+-- $database is put in
+-- name: versions_used
+select distinct workflow, version from $database.main.runs where version is not null order by all;
+
+-- $database is put in; lists of the columns
+-- name: note_versions
+insert into $database.internal.versions
+select unnest($1::varchar[]), unnest($2::varchar[]), unnest($3::varchar[]), unnest($4::varchar[]), unnest($5::varchar[]);
+
+-- $database is put in
+-- name: create_said
+create table $database.internal.said (
+    run varchar, act varchar, "at" timestamptz, step varchar, item bigint, collection varchar, scope varchar,
+    origin varchar, ref varchar, part integer, text varchar
+);
+
+-- $database is put in
+-- name: run_ids
+select id from $database.main.runs;
+
+-- $database is put in; lists of the columns
+-- name: note_said
+insert into $database.internal.said
+select unnest($1::varchar[]), unnest($2::varchar[]), unnest($3::timestamptz[]), unnest($4::varchar[]),
+       unnest($5::bigint[]), unnest($6::varchar[]), unnest($7::varchar[]), unnest($8::varchar[]), unnest($9::varchar[]),
+       unnest($10::integer[]), unnest($11::varchar[]);
+
+-- What came later than the first archives, and may be missing.
+-- name: besides
+select table_name from information_schema.tables
+where table_catalog = 'dataflows' and table_schema = 'internal' and table_name in ('versions', 'said');
+
+-- $1 workflow $2 version
+-- name: version
+select kind, source, document from dataflows.internal.versions where workflow = $1 and version = $2;
+
+-- $1 run
+-- name: said
+select act, "at", step, item, collection, scope, origin, ref, part, text
+from dataflows.internal.said where run = $1 order by "at", act = 'remembered', item;
+
+-- $1 run
+-- How much a run wrote, also to tables that are not in the archive.
+-- name: count_writes
+select count(*) from dataflows.internal_writes.writes where run = $1;

@@ -319,3 +319,13 @@ with places as (
 select a.act, a.at, a.step, i.id, p.name, p.scope, i.origin, i.ref, i.part, left(i.text, $4)
 from acts a join places p on p.id = a.at_place join dataflows_memory.item i on i.id = a.id
 order by a.at, a.turn, i.id limit $3;
+
+-- name: speakers
+-- Runs that have remembered, ended or taken back a text; newest first.
+select s.run from (
+    select i.run from dataflows_memory.item i where i.run is not null and i.origin in ('text', 'document')
+    union
+    select i.ended_run from dataflows_memory.item i where i.ended_run is not null and i.origin in ('text', 'document')
+    union
+    select h.run from dataflows_memory.hidden h where h.run is not null
+) s order by s.run desc;

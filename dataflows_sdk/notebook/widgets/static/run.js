@@ -292,7 +292,7 @@ function render({ model, el }) {
   let writes = model.get("writes") ?? [];
   /** @type {Saying[]|null} */
   let said = model.get("said") ?? null;
-  const memory = drawMemory(looks, ask, (pressed, message, then) => command(pressed, message, then));
+  const memory = drawMemory(changes, ask, (pressed, message, then) => command(pressed, message, then));
   let wroteAt = known.events.length, asking = false;
   /** A step has ended since we asked what the run wrote and said: ask again, once at a time. @param {number} total */
   function newWrites(total) {
@@ -367,7 +367,7 @@ function render({ model, el }) {
     if (whole.err) found.push(h("div", { class: "df-head" }, "the run failed"), h("pre", { class: "df-bad" }, whole.err));
     else if (whole.over && whole.out !== null) found.push(h("div", { class: "df-head" }, "result"), h("pre", {}, whole.out));
     const page_ = /** @type {any} */ (root.getRootNode()), held = memory.has(page_.activeElement) ? page_.activeElement : null;
-    side.replaceChildren(...differences(), ...found, ...tables(whole.n), ...memory.nodes(said, whole.n));
+    side.replaceChildren(...differences(), ...found, ...tables(whole.n), ...memory.nodes(said, whole.n), ...(model.get("lacks") ?? []).map((/** @type {string} */ each) => h("div", { class: "df-dim df-lacks" }, each)));
     held?.focus({ preventScroll: true });
   }
   /** Ask for the whole values of a step. @param {HTMLButtonElement} pressed @param {string} key */
