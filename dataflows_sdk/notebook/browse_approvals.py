@@ -25,6 +25,7 @@ class ApprovalList(Source):
     """See `Approvals.view`."""
 
     title, code, live = "approvals that wait", "ctx.approvals.respond(…)", True
+    opens = True
     empty = "nothing waits for an answer"
 
     def __init__(self, context: Context, approver: str | None) -> None:
@@ -76,6 +77,13 @@ class ApprovalList(Source):
         )
         title = f"{asked.workflow} · {asked.node_id}"
         return Details(title, [Sheet("", rows)], texts, svg.dag(view), actions, (who, Field("comment", "note")))
+
+    def opened(self, identifier: str) -> Run:
+        """The run that asks, or asked."""
+        rows = self._context._read("approvals", "approval", (identifier,))
+        if not rows:
+            raise RunNotFoundError(f"there is no approval {identifier!r}")
+        return Run(self._context, rows[0][0]).refresh()
 
     def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
         """Approve or deny."""

@@ -29,6 +29,7 @@ class RunList(Source):
     """See `Context.browse`."""
 
     title, code, live = "runs", "ctx.runs()", True
+    opens = True
     empty = "no runs"
 
     def __init__(self, context: Context, asked: Mapping[str, str], limit: int) -> None:
@@ -85,6 +86,10 @@ class RunList(Source):
         actions = () if run.status in TERMINAL else (Action("cancel", "Cancel run", "no", "run.cancel()"),)
         sheet = Sheet("", [row for row in rows if row[1] is not None])
         return Details(svg.summary(view), [sheet], texts, svg.dag(view), actions)
+
+    def opened(self, identifier: str) -> Run:
+        """The run itself."""
+        return Run(self._context, _uuid(identifier)).refresh()
 
     def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
         """Cancel it."""

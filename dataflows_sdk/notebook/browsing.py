@@ -80,6 +80,10 @@ class Details:
     inputs: Sequence[Field] = ()
 
 
+#: shows the run that a row opens to, and gives the id of its widget; None takes it away
+Show = Callable[[Any], str]
+
+
 class Source(ABC):
     """What a browser shows. Its methods are called on one thread at a time.
 
@@ -88,12 +92,14 @@ class Source(ABC):
         code: what a cell says instead, for when the kernel is busy.
         empty: what is said where there is no row.
         live: whether the list changes by itself, and is to be looked at again while it is shown.
+        opens: whether a row opens to a live view of a run.
     """
 
     title: str = ""
     code: str = ""
     empty: str = "nothing"
     live: bool = False
+    opens: bool = False
 
     def fields(self) -> list[Field]:
         """The filters."""
@@ -116,6 +122,10 @@ class Source(ABC):
         """Do something with a row; what came of it, in words."""
         del given
         raise DefinitionError(f"{action!r} cannot be done with {identifier!r}")
+
+    def opened(self, identifier: str) -> Any:
+        """The run that a row opens to."""
+        raise DefinitionError(f"{identifier!r} opens to nothing")
 
     def mask(self, text: str) -> str:
         """A text without secrets."""
@@ -179,6 +189,7 @@ def details_of(source: Source, identifier: str) -> dict[str, Any]:
         "svg": found.svg if len(found.svg) <= LARGEST else "",
         "actions": [asdict(each) for each in found.actions],
         "inputs": [asdict(each) for each in found.inputs],
+        "opens": source.opens,
     }
 
 
@@ -203,17 +214,21 @@ class Answers(Queued):
 
     Args:
         tell: gets the replies.
+        show: shows the run that a row opens to (None: takes it away), and gives the id of its widget.
     """
 
-    def __init__(self, source: Source, tell: Tell) -> None:
+    def __init__(self, source: Source, tell: Tell, show: Show | None = None) -> None:
         super().__init__(tell)
         self._source = source
+        self._show = show
         self._read: dict[str, tuple[float, dict[str, Any]]] = {}
         self._known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "page": self._page,
             "look": self._look,
             "details": self._details,
             "act": self._act,
+            "open": self._open,
+            "shut": self._shut,
         }
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -250,6 +265,18 @@ class Answers(Queued):
         text = self._source.act(_text(message, "row"), _text(message, "action"), _texts(message, "given"))
         self._read = {}
         return {"text": self._source.mask(text)}
+
+    def _open(self, message: dict[str, Any]) -> dict[str, Any]:
+        run = self._source.opened(_text(message, "row"))
+        if self._show is None:
+            raise DefinitionError("nothing can be opened here")
+        return {"model": self._show(run)}
+
+    def _shut(self, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        if self._show is not None:
+            self._show(None)
+        return {}
 
     def _place(self, message: dict[str, Any]) -> tuple[dict[str, str], str | None]:
         asked, known = _texts(message, "asked"), {each.name for each in self._source.fields()}

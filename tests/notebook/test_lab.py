@@ -318,7 +318,17 @@ def test_runs_are_browsed_and_an_approval_is_answered_from_the_list(browser: Bro
         page.keyboard.press("Enter")
         runs.locator(".df-side img").wait_for()
         assert "agree" in runs.locator(".df-side").inner_text()
+        # the live view of that run opens within the list, and answers there
+        runs.locator("button[data-do=open]").click()
+        inside = runs.locator(".df-inside .df-run")
+        inside.locator("[data-step=agree]").wait_for()
+        inside.locator("[data-do=approve]").wait_for()
+        inside.locator(".df-slider").focus()
+        page.keyboard.press("ArrowLeft")
+        inside.locator("button[data-do=live][aria-pressed=false]").wait_for()
         notebook.shoot("browse-runs", runs)
+        runs.locator("button[data-do=close]").click()
+        page.wait_for_function("() => !document.querySelector('.df-inside .df-run')")
 
         inbox.locator("tr[data-line]").nth(2).wait_for()
         assert "Publish <b>3</b> rows?" in inbox.inner_text()
@@ -468,6 +478,9 @@ def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Pa
         assert here.get_attribute("data-step") != second
         page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
         assert here.get_attribute("data-step") == second
+        # lines that were taken stand out; at the beginning none was
+        many_ = page.locator(".df-many")
+        assert int(many_.get_attribute("data-taken") or 0) > 600
         # another point is another picture, and so is another theme
         before = canvas.evaluate("e => e.toDataURL()")
         page.locator(".df-slider").fill("3")
@@ -476,6 +489,7 @@ def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Pa
         )
         point = canvas.evaluate("e => e.toDataURL()")
         assert point != before
+        assert int(many_.get_attribute("data-taken") or 0) < 3
         page.emulate_media(color_scheme="dark")
         wait_until(lambda: canvas.evaluate("e => e.toDataURL()") != point, "it is painted for the dark")
         assert browser.errors == []
