@@ -82,11 +82,11 @@ class FlowDiff(ShownAsTable):
         return diff_table(*self._specs, self)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """What a notebook shows: the picture above the lists."""
+        """What a notebook shows: the picture above the table."""
         if self._specs is None or not any(spec.nodes for spec in self._specs):
             return {"text/plain": str(self), "text/html": self._repr_html_()}
         picture, text = self.svg(), str(self)
-        return bundle(picture, text, image(picture, text) + to_html(self.table()) + self._repr_html_())
+        return bundle(picture, text, image(picture, text) + to_html(self.table()))
 
     def __bool__(self) -> bool:
         return any(

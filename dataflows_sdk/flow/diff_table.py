@@ -24,7 +24,7 @@ def diff_table(old: FlowSpec, new: FlowSpec, diff: FlowDiff) -> Sheet:
             (signs.get(node.id, ""), node.id, what(node), fields.get(node.id, ""))
             for node in {each.id: each for each in (*old.nodes, *new.nodes)}.values()
         ]
-        return Sheet(" → ".join(names), rows, ("", "node", "type", "changed"), total=len(rows))
+        return Sheet(" → ".join(names), rows, ("", "node", "type", "changed"), total=len(rows), notes=_lines(diff))
     heads = [f"{name}: {what_}" for name in names for what_ in ("ended", "median", "failed")]
     lines: list[tuple[Any, ...]] = [("", "all runs", "", "")]
     for each in diff.fared:
@@ -36,8 +36,21 @@ def diff_table(old: FlowSpec, new: FlowSpec, diff: FlowDiff) -> Sheet:
             line += (fared.ended or "", seconds(fared.median), percent(fared.failure_rate))
         lines.append(line)
     notes = [
-        f"version {each.version}: the nodes as of the newest {each.of:,} of {each.runs:,} runs"
-        for each in diff.fared
-        if each.runs > each.of
+        *_lines(diff),
+        *(
+            f"version {each.version}: the nodes as of the newest {each.of:,} of {each.runs:,} runs"
+            for each in diff.fared
+            if each.runs > each.of
+        ),
     ]
     return Sheet(" → ".join(names), lines, ("", "node", "type", "changed", *heads), total=len(lines), notes=notes)
+
+
+def _lines(diff: FlowDiff) -> list[str]:
+    """What is not in the rows: the lines between nodes, and what only moved."""
+    found = [
+        f"{name}: " + ", ".join(f"{each.source} → {each.target}" for each in edges)
+        for name, edges in (("lines added", diff.added_edges), ("lines removed", diff.removed_edges))
+        if edges
+    ]
+    return [*found, f"only moved: {', '.join(diff.moved_nodes)}"] if diff.moved_nodes else found

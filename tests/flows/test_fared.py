@@ -78,6 +78,7 @@ def test_runs_that_are_known(make_ctx: MakeContext) -> None:
     shown = diff._repr_mimebundle_()
     assert shown["image/svg+xml"] == diff.svg()
     assert "version 2: failed" in shown["text/html"]
+    assert "lines added: more → a/b" in shown["text/html"]
     assert "25% failed" in shown["text/plain"]
     same = saved.compare(2, 2).fared
     assert same is not None
