@@ -18,12 +18,17 @@ from dataflows_sdk.core.shown import Listing, Sheet, ShownAsTable
 from dataflows_sdk.engine import timeline
 from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.timeline import StepView, Timeline
-from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError
+from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError, TableNotFoundError
+from dataflows_sdk.past import Difference, run_difference
 from dataflows_sdk.showing import Viewable
+from dataflows_sdk.store.sqlfiles import statement
+from dataflows_sdk.warehouse.intake import filled
+from dataflows_sdk.warehouse.kinds import quoted
 
 if TYPE_CHECKING:
     import duckdb
 
+    from dataflows_sdk.runs import Run
     from dataflows_sdk.warehouse.answer import Answer
     from dataflows_sdk.warehouse.archive_format import ArchiveTables, Info
 
@@ -167,6 +172,16 @@ class Archive(ShownAsTable):
     def _run(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self._lens.look(lambda: self._found.run(name, *parameters))
 
+    def _of_table(self, name: str, table: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        if table not in self._found.names:
+            known = ", ".join(self._found.names) or "none"
+            raise TableNotFoundError(f"there is no table {table!r} in the archive; there are: {known}")
+        return self._lens.look(lambda: self._found.of_table(name, table, *parameters))
+
+    def _rows(self, name: str, table: str, moment: datetime, *parameters: Any) -> list[dict[str, Any]]:
+        text = filled(statement("archive", name, "dataflows_sdk.warehouse"), {"table": quoted(table)})
+        return self.sql(text, *parameters, as_of=moment).dicts()
+
     def _decode(self, tree: Any) -> Any:
         if type(tree) not in (dict, list):
             return tree
@@ -246,6 +261,40 @@ class ArchivedRun(Viewable):
         for event in self.events():
             fold(state, event)
         return state
+
+    def wrote(self) -> list[dict[str, Any]]:
+        """What it wrote to the tables of the archive, in order: table, step, time, how many rows of which kind."""
+        names = ("write", "step", "at", "inserted", "updated", "deleted")
+        found = [
+            {"table": table, **dict(zip(names, row, strict=True))}
+            for table in self._archive.tables()
+            for row in self._archive._of_table("wrote", table, self.id)
+        ]
+        return Listing(sorted(found, key=lambda each: (each["at"], each["write"])))
+
+    def said(self) -> list[dict[str, Any]] | None:
+        """What it said to the memory, in order, as of `Memory.said`; None where the archive has nothing of a memory."""
+        if "said" not in self._archive._found.besides:
+            return None
+        names = ("act", "at", "step", "item", "collection", "scope", "origin", "ref", "part", "text")
+        return Listing([dict(zip(names, row, strict=True)) for row in self._archive._run("said", self.id)])
+
+    @property
+    def source(self) -> str:
+        """The source of the workflow's version that the run was started with; empty where the archive has none."""
+        return self._version()[0]
+
+    def diff(self, other: ArchivedRun | Run) -> Difference:
+        """How another run differs from this one, as of `Run.diff`; it may be in another archive, or in a database."""
+        return run_difference(self, other)
+
+    def _version(self) -> tuple[str, str | None]:
+        """The source and, of a flow, the document."""
+        if "versions" not in self._archive._found.besides:
+            return "", None
+        rows = self._archive._run("version", self.workflow, self.version)
+        kind, source, document = rows[0] if rows else ("", "", None)
+        return source or "", document if kind == "flow" else None
 
     def _value(self, text: str | None) -> Any:
         return None if text is None else self._archive._decode(json.loads(text))

@@ -39,6 +39,7 @@ from dataflows_sdk.executors.registry import Executors
 from dataflows_sdk.jobs.work import JOB
 from dataflows_sdk.lookout import Lookout
 from dataflows_sdk.overview import overview
+from dataflows_sdk.plugins import desk_in_use
 from dataflows_sdk.runs import Run, Runs
 from dataflows_sdk.signals import Signals
 from dataflows_sdk.starts import Starts
@@ -466,7 +467,7 @@ class Context(Starts, Works, Desks, Signals, ShownAsTable):
         replace: bool = False,
         progress: Callable[[str, int, int | None], None] | None = None,
     ) -> Path:
-        """Write an archive: runs with their steps and events, tables with their histories, as of one moment.
+        """Write an archive: runs with their steps, events and sources, tables with their histories, as of one moment.
 
         `open_archive` reads it without any PostgreSQL; so does DuckDB itself. It is written beside *path* and renamed
         when it is whole. What the journal has masked is masked there too; connections and keys are never in it.
@@ -495,7 +496,9 @@ class Context(Starts, Works, Desks, Signals, ShownAsTable):
         wanted = None if runs is None else [run.id if isinstance(run, Run) else self.get(run).id for run in runs]
         with bar("export") as tell:
             heard = progress or (lambda what, done, total: tell(done, total, what))
-            Exporter(self._database, heard).write(Path(path), form, tables, wanted, replace=replace)
+            memory = desk_in_use("memory", self)
+            exporter = Exporter(self._database, heard, self._redactor, memory)
+            exporter.write(Path(path), form, tables, wanted, replace=replace)
         return Path(path)
 
     @property

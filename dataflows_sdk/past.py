@@ -17,6 +17,7 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.queues import standing
 
 if TYPE_CHECKING:
+    from dataflows_sdk.archive import ArchivedRun
     from dataflows_sdk.engine.timeline import StepView, Timeline
     from dataflows_sdk.runs import Run
 
@@ -290,7 +291,7 @@ class Difference(ShownAsTable):
         return Sheet(title, rows, ("", self.left, self.right), total=len(rows))
 
 
-def run_difference(left: Run, right: Run) -> Difference:
+def run_difference(left: Run | ArchivedRun, right: Run | ArchivedRun) -> Difference:
     """See `Run.diff`."""
     one, two = left.state(), right.state()
     head: dict[str, tuple[Any, Any]] = {}

@@ -33,6 +33,17 @@ def desk(name: str) -> Callable[[Any], Any]:
     return made
 
 
+def desk_in_use(name: str, context: Any) -> Any:
+    """The desk of this name where it was ever used, else None: looking makes nothing, and loads no package for nothing.
+
+    A plug-in's schema is called as its package is.
+    """
+    found = sorted(entry_points(group=_GROUP, name=name), key=lambda point: point.value)
+    if not found or not context._read("shown", "schema", (found[0].module.partition(".")[0],))[0][0]:
+        return None
+    return getattr(context, name)
+
+
 def added_commands() -> list[str]:
     """The names of the commands that installed packages add to ``dataflows``."""
     return sorted({point.name for point in entry_points(group=_COMMANDS)})

@@ -108,11 +108,36 @@ def draw(graph: Graph, title: str, *, heading: str = "", note: str = "", wide: f
         note: a line below them.
         wide: how wide it is shown at the most; it can be scaled.
     """
+    width, height, parts = _panel(graph, heading, note)
+    return "".join([head(width, height, title, wide=wide), *parts]) + "</svg>"
+
+
+def draw_beside(panels: Sequence[tuple[Graph, str, str]], title: str, *, wide: float = 1_100) -> str:
+    """Several graphs as one picture, each with its heading and note: side by side where there is room, else stacked.
+
+    Args:
+        panels: each a graph, a heading and a note.
+        title: for those who cannot see it.
+        wide: how wide it may be, and is shown, at the most.
+    """
+    panes = [_panel(*panel) for panel in panels]
+    across = sum(width for width, _, _ in panes) <= wide
+    x = y = 0.0
+    parts: list[str] = []
+    for width, height, inside in panes:
+        parts += [f'<g transform="translate({x:g} {y:g})">', *inside, "</g>"]
+        x, y = (x + width, y) if across else (x, y + height)
+    whole = (x, max(height for _, height, _ in panes)) if across else (max(width for width, _, _ in panes), y)
+    return "".join([head(*whole, title, wide=wide), *parts]) + "</svg>"
+
+
+def _panel(graph: Graph, heading: str, note: str) -> tuple[float, float, list[str]]:
+    """How wide and high a graph with its lines of text is, and its parts."""
     edge = 16.0
     top = edge + (22 if heading else 0)
     across = max(graph.layout.width, 8.0 * len(heading) if heading else 0, 6.0 * len(note) if note else 0)
     width, height = across + 2 * edge, graph.layout.height + top + edge + (18 if note else 0)
-    parts = [head(width, height, title, wide=wide)]
+    parts = []
     if heading:
         parts.append(
             f'<text x="{edge:g}" y="24" font-size="13" font-weight="600" fill="{_INK}">{shown(heading)}</text>'
@@ -128,7 +153,7 @@ def draw(graph: Graph, title: str, *, heading: str = "", note: str = "", wide: f
     parts.append("</g>")
     if note:
         parts.append(f'<text x="{edge:g}" y="{height - 12:g}" font-size="11" fill="{_FAINT}">{shown(note)}</text>')
-    return "".join(parts) + "</svg>"
+    return width, height, parts
 
 
 def head(width: float, height: float, title: str, *, wide: float = 1_100) -> str:

@@ -74,6 +74,9 @@ def _stopped_at(code: CodeType, debugger: Any) -> Iterator[None]:
         if event != "call" or frame.f_code is not code:
             return None
         debugger.set_trace(frame)
+        # since Python 3.13 set_trace() stops at the very next instruction, which is that of the line with `def`
+        debugger.set_step()
+        frame.f_trace_opcodes = False
         back = frame.f_back
         while back is not None:  # it is told of our frames otherwise, too
             back.f_trace = None
@@ -132,6 +135,7 @@ class _DebugEngine(OfflineEngine):
         """For code that awaits: the loop itself runs in this thread, beside one that a notebook may have."""
         self.loop = asyncio.SelectorEventLoop()
         outer, task = asyncio._get_running_loop(), None
+        # a task is left and entered while its loop is the running one: Python 3.14 insists on it
         if outer is not None:
             task = asyncio.current_task(outer)
             if task is not None:

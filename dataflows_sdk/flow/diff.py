@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataflows_sdk.core.shown import ShownAsTable
+from dataflows_sdk.core.shown import Sheet, ShownAsTable, to_html
 from dataflows_sdk.drawing.bundle import bundle, image
 from dataflows_sdk.errors import DefinitionError
+from dataflows_sdk.flow.fared import VersionFared
 from dataflows_sdk.flow.model import EdgeSpec, FlowSpec, NodeSpec
 
 
@@ -54,25 +55,38 @@ class FlowDiff(ShownAsTable):
     removed_edges: tuple[EdgeDiff, ...] = ()
     #: both contents, for the picture
     _specs: tuple[FlowSpec, FlowSpec] | None = field(default=None, repr=False, compare=False)
+    #: how both have fared; None where nobody asked the journal
+    fared: tuple[VersionFared, VersionFared] | None = field(default=None, repr=False, compare=False)
 
-    def svg(self) -> str:
-        """Both versions as one picture: what was added, removed or changed is marked, what was removed is dashed.
+    def svg(self, *, together: bool = False) -> str:
+        """Both versions side by side, what was added, removed or changed is marked; on the nodes stands how they fared.
+
+        Args:
+            together: as one graph instead, in which what was removed is dashed.
 
         Raises:
             DefinitionError: this difference was not made by comparing two flows.
         """
-        from dataflows_sdk.flow.diff_svg import diff_svg
+        from dataflows_sdk.flow.diff_svg import beside_svg, diff_svg
 
         if self._specs is None:
             raise DefinitionError("only a difference that compare() gave has a picture")
-        return diff_svg(*self._specs, self)
+        return (diff_svg if together else beside_svg)(*self._specs, self)
+
+    def table(self) -> Sheet:
+        """The nodes of both versions: what changed, median and failures of each in both."""
+        from dataflows_sdk.flow.diff_table import diff_table
+
+        if self._specs is None:
+            raise DefinitionError("only a difference that compare() gave has a table of its nodes")
+        return diff_table(*self._specs, self)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """What a notebook shows: the picture above the lists."""
+        """What a notebook shows: the picture above the table."""
         if self._specs is None or not any(spec.nodes for spec in self._specs):
             return {"text/plain": str(self), "text/html": self._repr_html_()}
-        picture = self.svg()
-        return bundle(picture, str(self), image(picture, str(self)) + self._repr_html_())
+        picture, text = self.svg(), str(self)
+        return bundle(picture, text, image(picture, text) + to_html(self.table()))
 
     def __bool__(self) -> bool:
         return any(
@@ -94,7 +108,16 @@ class FlowDiff(ShownAsTable):
         lines += [f"  ↷ {each} moved" for each in self.moved_nodes]
         lines += [f"  + {each.source} → {each.target}" for each in self.added_edges]
         lines += [f"  - {each.source} → {each.target}" for each in self.removed_edges]
-        return "\n".join(lines if len(lines) > 1 else [*lines, "  nothing changed"])
+        lines = lines if len(lines) > 1 else [*lines, "  nothing changed"]
+        return "\n".join([*lines, *self._fared()])
+
+    def _fared(self) -> list[str]:
+        """How both fared, in lines; the nodes that both have, or one."""
+        if self.fared is None or not any(each.runs for each in self.fared):
+            return []
+        lines = [f"  version {each.version}: {each}" for each in self.fared]
+        old, new = (each.nodes for each in self.fared)
+        return lines + [f"  {node}: {old.get(node, '–')} → {new.get(node, '–')}" for node in {**old, **new}]
 
 
 def compare(old: FlowSpec, new: FlowSpec, from_version: int = 0, to_version: int = 0) -> FlowDiff:

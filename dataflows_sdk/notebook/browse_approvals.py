@@ -11,8 +11,8 @@ from dataflows_sdk.errors import ApprovalClosedError, DefinitionError, RunNotFou
 from dataflows_sdk.notebook import svg, text
 from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Source
 from dataflows_sdk.notebook.editing import fields_of, value_of
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.notebook.model import read
-from dataflows_sdk.notebook.sources import source_of
 from dataflows_sdk.runs import Run
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class ApprovalList(Source):
     """See `Approvals.view`."""
 
     title, code, live = "approvals that wait", "ctx.approvals.respond(…)", True
+    opens = True
     empty = "nothing waits for an answer"
 
     def __init__(self, context: Context, approver: str | None) -> None:
@@ -78,6 +79,13 @@ class ApprovalList(Source):
             texts.insert(1, ("proposes", json.dumps(asked.value, ensure_ascii=False, indent=1)))
         inputs, edits = (who, Field("comment", "note")), fields_of(asked.value, asked.schema)
         return Details(title, [Sheet("", rows)], texts, svg.dag(view), actions, inputs, edits)
+
+    def opened(self, identifier: str) -> Run:
+        """The run that asks, or asked."""
+        rows = self._context._read("approvals", "approval", (identifier,))
+        if not rows:
+            raise RunNotFoundError(f"there is no approval {identifier!r}")
+        return Run(self._context, rows[0][0]).refresh()
 
     def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
         """Approve or deny, with the value that was edited, if one was."""

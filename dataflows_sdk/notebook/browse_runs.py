@@ -14,8 +14,8 @@ from dataflows_sdk.engine.state import TERMINAL
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook import svg, text
 from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Source
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.notebook.model import read
-from dataflows_sdk.notebook.sources import source_of
 from dataflows_sdk.runs import Run, Runs
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class RunList(Source):
     """See `Context.browse`."""
 
     title, code, live = "runs", "ctx.runs()", True
+    opens = True
     empty = "no runs"
 
     def __init__(self, context: Context, asked: Mapping[str, str], limit: int) -> None:
@@ -85,6 +86,10 @@ class RunList(Source):
         actions = () if run.status in TERMINAL else (Action("cancel", "Cancel run", "no", "run.cancel()"),)
         sheet = Sheet("", [row for row in rows if row[1] is not None])
         return Details(svg.summary(view), [sheet], texts, svg.dag(view), actions)
+
+    def opened(self, identifier: str) -> Run:
+        """The run itself."""
+        return Run(self._context, _uuid(identifier)).refresh()
 
     def act(self, identifier: str, action: str, given: Mapping[str, str]) -> str:
         """Cancel it."""

@@ -91,6 +91,10 @@ class Details:
     edits: Sequence[Field] = ()
 
 
+#: shows the run that a row opens to, and gives the id of its widget; None takes it away
+Show = Callable[[Any], str]
+
+
 class Source(ABC):
     """What a browser shows. Its methods are called on one thread at a time.
 
@@ -99,12 +103,14 @@ class Source(ABC):
         code: what a cell says instead, for when the kernel is busy.
         empty: what is said where there is no row.
         live: whether the list changes by itself, and is to be looked at again while it is shown.
+        opens: whether a row opens to a live view of a run.
     """
 
     title: str = ""
     code: str = ""
     empty: str = "nothing"
     live: bool = False
+    opens: bool = False
 
     def fields(self) -> list[Field]:
         """The filters."""
@@ -131,6 +137,10 @@ class Source(ABC):
         """
         del given
         raise DefinitionError(f"{action!r} cannot be done with {identifier!r}")
+
+    def opened(self, identifier: str) -> Any:
+        """The run that a row opens to."""
+        raise DefinitionError(f"{identifier!r} opens to nothing")
 
     def mask(self, text: str) -> str:
         """A text without secrets."""
@@ -195,6 +205,7 @@ def details_of(source: Source, identifier: str) -> dict[str, Any]:
         "actions": [asdict(each) for each in found.actions],
         "inputs": [asdict(each) for each in found.inputs],
         "edits": [asdict(each) for each in found.edits],
+        "opens": source.opens,
     }
 
 
@@ -219,17 +230,21 @@ class Answers(Queued):
 
     Args:
         tell: gets the replies.
+        show: shows the run that a row opens to (None: takes it away), and gives the id of its widget.
     """
 
-    def __init__(self, source: Source, tell: Tell) -> None:
+    def __init__(self, source: Source, tell: Tell, show: Show | None = None) -> None:
         super().__init__(tell)
         self._source = source
+        self._show = show
         self._read: dict[str, tuple[float, dict[str, Any]]] = {}
         self._known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "page": self._page,
             "look": self._look,
             "details": self._details,
             "act": self._act,
+            "open": self._open,
+            "shut": self._shut,
         }
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -266,6 +281,18 @@ class Answers(Queued):
         text = self._source.act(_text(message, "row"), _text(message, "action"), _texts(message, "given", _GIVEN))
         self._read = {}
         return {"text": self._source.mask(text)}
+
+    def _open(self, message: dict[str, Any]) -> dict[str, Any]:
+        run = self._source.opened(_text(message, "row"))
+        if self._show is None:
+            raise DefinitionError("nothing can be opened here")
+        return {"model": self._show(run)}
+
+    def _shut(self, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        if self._show is not None:
+            self._show(None)
+        return {}
 
     def _place(self, message: dict[str, Any]) -> tuple[dict[str, str], str | None]:
         asked = {key: each.strip() for key, each in _texts(message, "asked", _WRITTEN).items() if each.strip()}

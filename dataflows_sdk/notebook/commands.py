@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 from dataflows_sdk.bulk.failure import failure_of
 from dataflows_sdk.errors import ApprovalClosedError, DataflowsError, DefinitionError
@@ -16,66 +17,80 @@ from dataflows_sdk.notebook.against import compared
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.editing import fields_of, read_json, value_of
 from dataflows_sdk.notebook.folding import fold
-from dataflows_sdk.notebook.model import View
+from dataflows_sdk.notebook.kept import source_of
+from dataflows_sdk.notebook.model import View, beside
 from dataflows_sdk.notebook.queued import Queued, Tell, reply_to
-from dataflows_sdk.notebook.sources import source_of
+from dataflows_sdk.notebook.remembered import choices, recalled
 from dataflows_sdk.notebook.written import rows
 
 if TYPE_CHECKING:
     from dataflows_sdk.approvals import Approval
+    from dataflows_sdk.archive import ArchivedRun
     from dataflows_sdk.runs import Run
 
 #: characters of a text that somebody wrote
 _WRITTEN = 100_000
-#: commands that change nothing
-_LOOKING = ("form", "detail", "why", "writes", "rows", "diff")
+#: what the engine is asked for, and changes nothing
+_TELLING = ("why", "form")
 
 
 class Commands(Queued):
     """The commands of one view.
 
     Args:
-        run: what they are about; None for a run in an archive, which takes none.
+        run: what they are about; of a run in an archive all can be looked at, and nothing changed.
         view: its events as far as they are known.
         tell: gets the replies: ``{"do": "reply", "id": …, "ok": …, "text": …}``.
         done: called after a command that changed something.
     """
 
-    def __init__(self, run: Run | None, view: View, tell: Tell, done: Callable[[], None]) -> None:
+    def __init__(self, run: Run | ArchivedRun, view: View, tell: Tell, done: Callable[[], None]) -> None:
         super().__init__(tell)
         self._run, self._view, self._done = run, view, done
-        self._known = {
+        self._source = source_of(run)
+        #: what changes something, and what the engine alone can say
+        self._of_live: dict[str, Callable[[Run, dict[str, Any]], dict[str, Any]]] = {
             "decide": self._decide,
             "form": self._form,
             "send": self._send,
             "cancel": self._cancel,
             "retry": self._retry,
             "fork": self._fork,
-            "detail": self._detail,
             "why": self._why,
+        }
+        self._looking: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "detail": self._detail,
             "writes": self._writes,
             "rows": self._rows,
             "diff": self._diff,
+            "places": self._places,
+            "recall": self._recall,
         }
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Do what a message says, and give the reply."""
         name = message.get("do")
-        command = self._known.get(name) if isinstance(name, str) else None
-        if command is None:
-            return reply_to(message, ok=False, text=f"{name!r} is no command of a view: {', '.join(self._known)}")
-        if self._run is None:
-            return reply_to(message, ok=False, text="this run is in an archive: nothing of it can be changed")
-        mask = self._run._context._redactor.redact_text
+        if not isinstance(name, str) or name not in {*self._looking, *self._of_live}:
+            known = ", ".join([*self._of_live, *self._looking])
+            return reply_to(message, ok=False, text=f"{name!r} is no command of a view: {known}")
+        mask = self._source.mask
         try:
-            reply = reply_to(message, ok=True, **command(self._run, message))
+            reply = reply_to(message, ok=True, **self._do(name, message))
         except DataflowsError as error:
             return reply_to(message, ok=False, text=mask(str(error)))
         except Exception as error:  # noqa: BLE001 - one command must not end the others
             return reply_to(message, ok=False, text=mask(f"{type(error).__name__}: {error}"))
-        if name not in _LOOKING:
+        if name in self._of_live and name not in _TELLING:
             self._done()
         return reply
+
+    def _do(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        if name in self._looking:
+            return self._looking[name](message)
+        run = self._run
+        if not hasattr(run, "_context"):
+            raise DefinitionError("this run is in an archive: nothing of it can be changed")
+        return self._of_live[name](cast("Run", run), message)
 
     # --- each of them --------------------------------------------------------------------------------------
 
@@ -141,25 +156,35 @@ class Commands(Queued):
         changed = {str(key): read_json(text, f"the value of {key!r}") for key, text in values.items()}
         return _forked(run.fork(at=at, set=changed))
 
-    def _detail(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
-        at = message.get("at")
-        return detail(run, _text(message, "key"), at if isinstance(at, int) else None)
-
-    def _writes(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
-        del message
-        return {"text": "", "writes": source_of(run).writes(self._view.events)}
-
-    def _rows(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
-        n: Any = message.get("n")
-        table, changed = _text(message, "table"), message.get("changed") is True
-        return {"text": "", "table": rows(run, self._view.events, n, table, changed=changed)}
-
-    def _diff(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
-        return {"text": "", "against": compared(run, run._context.get(_text(message, "other")))}
-
     def _why(self, run: Run, message: dict[str, Any]) -> dict[str, Any]:
         del message
         return {"text": run._context._redactor.redact_text(str(run.explain()))}
+
+    # --- looking: in an archive too --------------------------------------------------------------------------
+
+    def _detail(self, message: dict[str, Any]) -> dict[str, Any]:
+        at = message.get("at")
+        return detail(self._source, _text(message, "key"), at if isinstance(at, int) else None)
+
+    def _writes(self, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        began = datetime.fromisoformat(self._view.head["created"])
+        writes, said = beside(self._source, self._view.events, began)
+        return {"text": "", "writes": writes, "said": said}
+
+    def _rows(self, message: dict[str, Any]) -> dict[str, Any]:
+        table, changed = _text(message, "table"), message.get("changed") is True
+        return {"text": "", "table": rows(self._source, self._view.events, message.get("n"), table, changed=changed)}
+
+    def _diff(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"text": "", "against": compared(self._run, self._source.other(_text(message, "other")))}
+
+    def _places(self, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        return {"text": "", "places": choices(self._source)}
+
+    def _recall(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"text": "", **recalled(self._source, self._view.events, message.get("n"), message)}
 
 
 def _forked(fork: Run) -> dict[str, Any]:

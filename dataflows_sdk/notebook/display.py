@@ -12,9 +12,10 @@ from dataflows_sdk.drawing.bundle import bundle
 from dataflows_sdk.errors import DataflowsError, DefinitionError, MissingExtraError
 from dataflows_sdk.notebook import html, svg, text
 from dataflows_sdk.notebook.against import compared
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.notebook.kernel import in_a_kernel
 from dataflows_sdk.notebook.model import View, over, position, read
-from dataflows_sdk.notebook.sources import is_over, source_of
+from dataflows_sdk.notebook.sources import is_over
 
 if TYPE_CHECKING:
     from dataflows_sdk.archive import ArchivedRun

@@ -21,7 +21,7 @@ from dataflows_sdk.notebook.model import View
 from dataflows_sdk.notebook.svg import dag, summary, waterfall
 
 #: what stands in front of each module, so that a page imports nothing
-_SHARED = ("core.js", "dom.js", "graph.js", "canvas.js", "time.js")
+_SHARED = ("core.js", "dom.js", "graph.js", "canvas.js", "time.js", "memory.js")
 #: events that the output of a cell holds; a file holds all
 IN_A_CELL = 3_000
 
@@ -53,6 +53,8 @@ def state_of(view: View, n: int | None = None) -> dict[str, Any]:
         "graph": view.page_graph(),
         "events": view.events,
         "writes": view.writes,
+        "said": view.said,
+        "lacks": view.lacks,
         "cut": view.cut,
         "cursor": len(view.events) if n is None else n,
         "pins": [],

@@ -15,7 +15,9 @@ from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.flow.model import FlowSpec
 from dataflows_sdk.notebook import graph
 from dataflows_sdk.notebook.folding import Event, State, StepState, box_of, fold, standing
+from dataflows_sdk.notebook.remembered import Saying, told
 from dataflows_sdk.notebook.sources import Source, compact, is_over, not_found
+from dataflows_sdk.notebook.written import Write, placed
 
 #: events that a view holds at most
 EVENTS = 10_000
@@ -66,13 +68,17 @@ class View:
         shape: the boxes and the edges between them.
         cut: whether there are more events than a view holds.
         writes: what it wrote to the warehouse, see `written`.
+        said: what it said to the memory, see `remembered`; None where there is no memory.
+        lacks: what cannot be shown, in a sentence each.
     """
 
     head: dict[str, Any]
     events: list[Event]
     spec: FlowSpec | None
     cut: bool = False
-    writes: list[list[Any]] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    said: list[Saying] | None = None
+    lacks: list[str] = field(default_factory=list)
     _shape: tuple[int, graph.Shape] | None = None
     _graphs: dict[int, tuple[graph.Shape, Layout[str]]] = field(default_factory=dict)
 
@@ -200,8 +206,14 @@ def read(source: Source, limit: int = EVENTS) -> View:
     if not view.cut:
         # the head was read before the events: what is newer is right
         view.head["status"] = view.at().status
-    view.writes = source.writes(view.events)
+    view.writes, view.said = beside(source, view.events, began)
+    view.lacks = source.lacks()
     return view
+
+
+def beside(source: Source, events: Sequence[Event], began: datetime) -> tuple[list[Write], list[Saying] | None]:
+    """What a run wrote to the warehouse and said to the memory, with the places among its events."""
+    return placed(source.wrote(), events, began), told(source.said(), events, began, source.mask)
 
 
 def position(events: Sequence[Event], seq: int) -> int:

@@ -1,27 +1,20 @@
-"""Where a view comes from: a run in a database, or one in an archive. Read in pages, and nothing large of it."""
+"""What a view asks of where a run is kept, see `kept`; and its events as pages get them, nothing large among them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol
 
-from pydantic_core import from_json
-
-from dataflows_sdk.core.redact import REDACTOR
 from dataflows_sdk.engine.state import TERMINAL, JournalEvent
 from dataflows_sdk.errors import RunNotFoundError
 from dataflows_sdk.flow.model import FlowSpec
 from dataflows_sdk.notebook.folding import Event
 from dataflows_sdk.notebook.previews import cut, preview
 
-if TYPE_CHECKING:
-    from dataflows_sdk.archive import ArchivedRun
-    from dataflows_sdk.runs import Run
-
-#: events of one page; bytes from which on an event's data is taken apart; characters that are kept of what is large
-PAGE, _WHOLE, _KEPT = 2_000, 4_096, 1_200
+#: events of one page
+PAGE = 2_000
 #: members of an event's data that are taken over as they are, and those that are texts of people
 _TAKEN = ("op", "name", "n", "attempt", "took", "status", "count", "id", "required", "done", "total", "child", "why")
 _TEXTS = ("reason", "text", "message")
@@ -48,8 +41,16 @@ class Source(Protocol):
         """The definition, where the run is of a flow and it is known."""
         ...
 
-    def writes(self, events: Sequence[Event]) -> list[list[Any]]:
-        """What it wrote to the warehouse, see `written`."""
+    def wrote(self) -> list[dict[str, Any]]:
+        """What it wrote to the warehouse, in order, as of `Run.wrote`."""
+        ...
+
+    def said(self) -> list[dict[str, Any]] | None:
+        """What it said to the memory, in order, as of `Memory.said`; None where there is no memory."""
+        ...
+
+    def lacks(self) -> list[str]:
+        """What cannot be shown, in a sentence each."""
         ...
 
     def closed(self) -> bool:
@@ -57,78 +58,8 @@ class Source(Protocol):
         ...
 
 
-def source_of(run: Run | ArchivedRun) -> Source:
-    """Where the view of a run comes from."""
-    found: Source = _Stored(cast("Run", run)) if hasattr(run, "_context") else _Archived(run)
-    return found
-
-
-class _Stored:
-    """A run in a database."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self.run_id = run.id
-
-    def mask(self, text: str, /) -> str:
-        return self._run._context._redactor.redact_text(text)
-
-    def head(self) -> dict[str, Any]:
-        head = self._run.refresh()._head()
-        return _head(
-            head["workflow"], head["version"], head["status"], head["created_at"], head["parent"], head["forked_from"]
-        )
-
-    def page(self, after: int) -> list[JournalEvent]:
-        rows = self._run._context._read("shown", "page", (self._run._id, after, PAGE, _WHOLE, _KEPT))
-        return [JournalEvent(seq, kind, key, from_json(data), at) for seq, kind, key, at, data in rows]
-
-    def spec(self) -> FlowSpec | None:
-        run = self._run
-        rows = run._context._read("look", "version", (run.workflow, run.version))
-        return FlowSpec.from_document(rows[0][2]) if rows and rows[0][0] == "flow" and rows[0][2] else None
-
-    def writes(self, events: Sequence[Event]) -> list[list[Any]]:
-        from dataflows_sdk.notebook.written import placed
-
-        return placed(self._run.wrote(), events, self._run._head()["created_at"])
-
-    def closed(self) -> bool:
-        return self._run._context._closed
-
-
-class _Archived:
-    """A run in an archive, which does not change."""
-
-    def __init__(self, run: ArchivedRun) -> None:
-        self._run = run
-        self.run_id = run.id
-        self._events: list[JournalEvent] | None = None
-
-    def mask(self, text: str, /) -> str:
-        return REDACTOR.redact_text(text)
-
-    def head(self) -> dict[str, Any]:
-        run = self._run
-        return _head(run.workflow, run.version, run.status, run.created_at, run.parent, run.forked_from)
-
-    def page(self, after: int) -> list[JournalEvent]:
-        if self._events is None:
-            self._events = self._run.events()
-        return [event for event in self._events if event.seq > after][:PAGE]
-
-    def spec(self) -> FlowSpec | None:
-        return None
-
-    def writes(self, events: Sequence[Event]) -> list[list[Any]]:
-        del events
-        return []  # an archive has the rows' last state only
-
-    def closed(self) -> bool:
-        return False
-
-
-def _head(workflow: str, version: str, status: str, created: datetime, parent: Any, forked: Any) -> dict[str, Any]:
+def head_of(workflow: str, version: str, status: str, created: datetime, parent: Any, forked: Any) -> dict[str, Any]:
+    """What a view begins with."""
     return {
         "workflow": workflow,
         "version": version,

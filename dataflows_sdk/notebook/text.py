@@ -42,6 +42,7 @@ def tree(view: View, n: int | None = None, *, lines: int = 200) -> str:
         found.append(f"? {_plain(str(ask['key']))} asks: {_plain(str(ask.get('message', '')), 120)}")
     if state.err:
         found.append(f"✗ {_plain(state.err, 200)}")
+    found += [f"({sentence})" for sentence in view.lacks]
     if len(found) > lines:
         found[lines - 1 :] = [f"… {len(found) - lines + 1:,} more lines"]
     return "\n".join(found)

@@ -74,6 +74,8 @@ class ArchiveTables:
             )
         self.info = Info(number, datetime.fromisoformat(rows["created_at"]), rows["library"])
         self.names = [name for (name,) in self.run("tables")]
+        #: which of what came later are in it: ``"versions"``, ``"said"``
+        self.besides = {name for (name,) in self.run("besides")}
         connection.execute("attach ':memory:' as dataflows_past; create schema dataflows_past.warehouse")
         make_past(connection)
         for name in self.names:
@@ -85,6 +87,11 @@ class ArchiveTables:
         """A statement about the archive."""
         text = filled(_sql(name), parts)
         return self._connection.execute(text, list(parameters) or None).fetchall()
+
+    def of_table(self, name: str, table: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """A statement about a table and its past."""
+        today, past = (quoted("dataflows", schema, table) for schema in PLACES)
+        return self.run(name, *parameters, today=today, past=past)
 
     def refresh(
         self, tables: Collection[str], others: Collection[str] = (), *, past: bool = False, anew: bool = False

@@ -14,9 +14,11 @@ from uuid import uuid4
 import duckdb
 
 from dataflows_sdk.core.codec import blob_refs
+from dataflows_sdk.core.redact import REDACTOR, Redactor
 from dataflows_sdk.errors import ArchiveError, TableNotFoundError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.sqlfiles import statement
+from dataflows_sdk.warehouse.archive_besides import Besides, Memory
 from dataflows_sdk.warehouse.archive_format import FORMAT, MANIFEST, moment, write_folder
 from dataflows_sdk.warehouse.intake import filled
 from dataflows_sdk.warehouse.journal_mirror import TABLES
@@ -39,11 +41,20 @@ class Exporter:
     Args:
         database: what is written.
         told: hears how it goes.
+        redactor: masks what is not masked in the database: the code.
+        memory: where one is used.
     """
 
-    def __init__(self, database: Database, told: Told | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        told: Told | None = None,
+        redactor: Redactor = REDACTOR,
+        memory: Memory | None = None,
+    ) -> None:
         self._database = database
         self._told = told or _silent
+        self._besides = Besides(database, redactor, memory)
 
     def write(
         self, path: Path, form: str, tables: Sequence[str] | None, runs: Sequence[str] | None, *, replace: bool
@@ -123,6 +134,7 @@ class Exporter:
             where = "true" if runs is None else _kept("id" if table == "runs" else "run")
             self._table(connection, ("main", table), ("main", table), where)
         self._blobs(connection, "true" if runs is None else _kept("run"))
+        self._besides.write(connection, _DATABASE)
         for n, name in enumerate(names):
             self._told(f"writing {name}", len(TABLES) + n, total)
             for place in PLACES:

@@ -16,6 +16,7 @@ from dataflows_memory.duplicates import Duplicates
 from dataflows_memory.embedding.cache import embed_cached
 from dataflows_memory.items import Item, New, Recalled
 from dataflows_memory.recall import Recaller, Wanted
+from dataflows_memory.saying import Saying
 from dataflows_memory.sources import Sources
 from dataflows_memory.writing import Stored
 from dataflows_sdk.core.durations import Duration, parse_duration
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.notebook.widgets.browse import Browser
 
 
-class Memory(Sources, Duplicates, Asking, ShownAsTable):
+class Memory(Sources, Duplicates, Saying, Asking, ShownAsTable):
     """Texts that are found again by what they mean, by their words and by time. Usable from any thread.
 
     Args:

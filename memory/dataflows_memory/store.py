@@ -107,6 +107,10 @@ class Store:
                 self.database.migrate(_PACKAGE, _SCHEMA)
                 self._ready = True
 
+    def there(self) -> bool:
+        """Whether the memory was ever used in this database; asking does not make it."""
+        return self._ready or bool(self.ask("items", "there")[0][0])
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection which sees what the step has written that is running here."""

@@ -81,3 +81,30 @@ def test_a_flow_has_no_code(ctx: df.Context) -> None:
         run.debug()
     with pytest.raises(WorkflowNotFoundError):
         run.debug("nothing of that name")
+
+
+class ByInstruction(pdb.Pdb):
+    """A debugger that stops at the next instruction after `set_trace`, as that of Python 3.13 does."""
+
+    def set_trace(self, frame: Any = None, **more: Any) -> None:
+        super().set_trace(frame, **more)
+        frame.f_trace_opcodes = True
+
+    def trace_dispatch(self, frame: Any, event: str, arg: Any) -> Any:
+        if event != "opcode":
+            return super().trace_dispatch(frame, event, arg)
+        if self.stop_here(frame):
+            self.user_line(frame)
+        return self.trace_dispatch
+
+
+@pytest.mark.parametrize("fn", [blocking, awaiting])
+def test_it_stops_at_the_first_line_and_not_at_an_instruction(ctx: df.Context, fn: Any) -> None:
+    workflow = df.Workflow(f"instructed-{fn.__name__}", fn)
+    run = ctx.start(workflow, {"n": 1})
+    assert run.result() == 21
+    out = io.StringIO()
+    told = io.StringIO("n\np first\nc\n")
+    debugger = ByInstruction(stdin=told, stdout=out, skip=SKIPPED, nosigint=True, readrc=False)
+    assert run.debug(workflow, debugger=debugger).ok
+    assert "(Pdb) 20\n" in out.getvalue()

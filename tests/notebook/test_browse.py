@@ -419,3 +419,39 @@ def test_a_table_is_browsed_by_name(ctx: df.Context) -> None:
         widget.close()
     with pytest.raises(DefinitionError, match="limit"):
         ctx.warehouse.browse("tasks", limit=1_000)
+
+
+def test_a_row_opens_to_the_live_view_of_its_run(ctx: df.Context) -> None:
+    pytest.importorskip("anywidget")
+    run = ctx.start(asking(), {})
+    wait_until(lambda: ctx.approvals.pending(run), "it asks")
+    approval = ctx.approvals.pending(run)[0].id
+    for browser, row in ((ctx.browse(), run.id), (ctx.approvals.view(), approval)):
+        answers = browser._answers
+
+        def ask(answers: Any = answers, **message: Any) -> dict[str, Any]:
+            return dict(answers.answer({"id": 1, "page": "p", **message}))
+
+        assert ask(do="details", row=row)["details"]["opens"]
+        found = ask(do="open", row=row)
+        assert found["ok"], found
+        first = browser._inside
+        assert first is not None
+        assert (found["model"], first.head["run"], first.commands) == (first.model_id, run.id, True)
+        again = ask(do="open", row=row)
+        assert again["model"] != found["model"]
+        assert first.comm is None, "what was shown before is let go of"
+        for bad in ("nothing", "", None, 3, "00000000-0000-7000-8000-000000000000"):
+            assert not ask(do="open", row=bad)["ok"]
+        assert ask(do="shut")["ok"]
+        assert browser._inside is None
+        browser.close()
+    # rows of a table open to nothing
+    table = ctx.warehouse.table("tasks", {"id": int}, key="id")
+    table.upsert({"id": 1})
+    rows = table.browse()
+    refused = rows._answers.answer({"do": "open", "row": "1", "id": 1, "page": "p"})
+    assert not refused["ok"]
+    assert "opens to nothing" in refused["text"]
+    rows.close()
+    run.cancel()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dataflows_sdk as df
+from dataflows_sdk.archive import ArchivedRun
 from dataflows_sdk.core.redact import REDACTOR
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.notebook.commands import Commands
 from dataflows_sdk.notebook.details import detail
 from dataflows_sdk.notebook.display import view_of
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.runs import Run
 
 from ..conftest import wait_until
@@ -26,12 +29,12 @@ TOKEN = "pear-tree-token-40418"
 class Page:
     """The commands of a run's view, and the replies."""
 
-    def __init__(self, run: Run | None, view: Any = None) -> None:
+    def __init__(self, run: Run | ArchivedRun, view: Any = None) -> None:
         self.run = run
         self.replies: list[dict[str, Any]] = []
         self.threads: set[str] = set()
         self.changed = 0
-        self.commands = Commands(run, view if view is not None else view_of(run), self._told, self._changed)  # type: ignore[arg-type]
+        self.commands = Commands(run, view if view is not None else view_of(run), self._told, self._changed)
 
     def _told(self, message: dict[str, Any]) -> None:
         self.threads.add(threading.current_thread().name)
@@ -136,7 +139,7 @@ def test_what_failed_is_tried_again_as_a_new_run(ctx: df.Context, waiting: Run) 
     assert "can be tried again" in refused["text"]
 
 
-def test_what_is_no_command_is_answered_too(ctx: df.Context) -> None:
+def test_what_is_no_command_is_answered_too(ctx: df.Context, tmp_path: Path) -> None:
     run = ctx.start(failing(), None).wait("20s")
     page = Page(run)
     for name in ("nonsense", "__class__", None, 3, ["cancel"]):
@@ -147,8 +150,12 @@ def test_what_is_no_command_is_answered_too(ctx: df.Context) -> None:
     page.commands.put(None)
     page.commands.put({"do": "ping"})
     assert page.replies[-1] == {"do": "pong"}
-    archived = Page(None, view_of(run)).ask(do="cancel")
-    assert "archive" in archived["text"]
+    ctx.export(tmp_path / "x.duckdb")
+    with df.open_archive(tmp_path / "x.duckdb") as archive:
+        archived = Page(archive.run(run.id))
+        for name in ("cancel", "retry", "why", "fork", "decide", "send"):
+            assert "archive" in archived.ask(do=name)["text"]
+        assert archived.changed == 0
     gone = Page(run)
     ctx.purge(dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
     assert "no run" in gone.ask(do="retry")["text"]
@@ -167,18 +174,18 @@ def test_whole_values_are_bounded_and_masked(ctx: df.Context) -> None:
 
     run = ctx.start(declare(values), {"key": 1}).wait("20s")
     REDACTOR.add(TOKEN)
-    assert detail(run, "plain", None)["output"]["json"]["a"][0] == 1
-    table = detail(run, "frame", None)["output"]["table"]
+    assert detail(source_of(run), "plain", None)["output"]["json"]["a"][0] == 1
+    table = detail(source_of(run), "frame", None)["output"]["table"]
     assert (table["columns"], len(table["rows"]), table["of"]) == (["n", "t"], 200, 500)
-    assert "2024" in detail(run, "day", None)["output"]["text"]
-    assert detail(run, "huge", None)["output"]["text"] == "10,000,002 bytes: run.timeline()['huge'] has it"
-    assert 60_000 < len(detail(run, "long", None)["output"]["text"].encode()) <= 64_000
-    found = detail(run, "bad", None)
+    assert "2024" in detail(source_of(run), "day", None)["output"]["text"]
+    assert detail(source_of(run), "huge", None)["output"]["text"] == "10,000,002 bytes: run.timeline()['huge'] has it"
+    assert 60_000 < len(detail(source_of(run), "long", None)["output"]["text"].encode()) <= 64_000
+    found = detail(source_of(run), "bad", None)
     assert "Traceback" in found["error"]["text"]
     assert "async def values" in found["source"]["text"]
-    assert TOKEN not in str([detail(run, key, None) for key in ("plain", "frame", "bad")])
+    assert TOKEN not in str([detail(source_of(run), key, None) for key in ("plain", "frame", "bad")])
     with pytest.raises(DefinitionError, match="no step"):
-        detail(run, "plain", 1)
+        detail(source_of(run), "plain", 1)
 
 
 def _raise() -> None:

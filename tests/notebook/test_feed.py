@@ -57,7 +57,13 @@ class Journal:
     def spec(self) -> FlowSpec | None:
         return None
 
-    def writes(self, events: Any) -> list[list[Any]]:
+    def wrote(self) -> list[dict[str, Any]]:
+        return []
+
+    def said(self) -> None:
+        return None
+
+    def lacks(self) -> list[str]:
         return []
 
     def closed(self) -> bool:
@@ -193,7 +199,7 @@ def test_it_says_that_the_database_is_away_and_goes_on() -> None:
 
 
 def test_a_real_run_is_followed_to_its_end(ctx: df.Context) -> None:
-    from dataflows_sdk.notebook.sources import source_of
+    from dataflows_sdk.notebook.kept import source_of
 
     run = ctx.start(asking(), {})
     view = read(source_of(run))
@@ -212,7 +218,7 @@ def test_a_real_run_is_followed_to_its_end(ctx: df.Context) -> None:
 
 
 def test_a_closed_context_ends_it(ctx: df.Context) -> None:
-    from dataflows_sdk.notebook.sources import source_of
+    from dataflows_sdk.notebook.kept import source_of
 
     run = ctx.start(colourful(), {"n": 1})
     view = read(source_of(run))

@@ -361,7 +361,17 @@ def test_runs_are_browsed_and_an_approval_is_answered_from_the_list(browser: Bro
         page.keyboard.press("Enter")
         runs.locator(".df-side img").wait_for()
         assert "agree" in runs.locator(".df-side").inner_text()
+        # the live view of that run opens within the list, and answers there
+        runs.locator("button[data-do=open]").click()
+        inside = runs.locator(".df-inside .df-run")
+        inside.locator("[data-step=agree]").wait_for()
+        inside.locator("[data-do=approve]").wait_for()
+        inside.locator(".df-slider").focus()
+        page.keyboard.press("ArrowLeft")
+        inside.locator("button[data-do=live][aria-pressed=false]").wait_for()
         notebook.shoot("browse-runs", runs)
+        runs.locator("button[data-do=close]").click()
+        page.wait_for_function("() => !document.querySelector('.df-inside .df-run')")
 
         inbox.locator("tr[data-line]").nth(2).wait_for()
         assert "Publish <b>3</b> rows?" in inbox.inner_text()
@@ -462,6 +472,64 @@ def test_rows_at_a_point_and_one_run_beside_another(browser: Browser, dataflows_
         clean(notebook)
 
 
+NOTES = """import dataflows_sdk as df
+ctx = df.connect({url!r})
+ctx.memory.use("none")
+@df.workflow("notes")
+async def notes(event, step):
+    await step.run("first", lambda: ctx.memory.remember("the gate is <b>open</b>", ref="gate").added)
+    await step.run("second", lambda: ctx.memory.remember("the gate is shut", ref="gate").added)
+    return await step.run("third", lambda: ctx.memory.remember("for ana", collection="more", scope="ana").added)
+run = ctx.start(notes)
+run.result()
+ctx.memory.remember("the gate is painted", ref="gate")
+"""
+
+
+def test_the_memory_as_of_a_point(browser: Browser, dataflows_url: str) -> None:
+    with browser.open([NOTES.format(url=dataflows_url), "run.view(at='third')", "run"]) as notebook:
+        notebook.run_all()
+        view = notebook.page.locator(RUN).first
+        said = view.locator("[data-said]")
+        said.first.wait_for()
+        # newest first, up to the point
+        assert said.evaluate_all("all => all.map(e => e.dataset.act)") == ["remembered", "ended", "remembered"]
+        assert view.locator(".df-said.df-now").count() == 2
+        question = view.get_by_label("question to the memory as of this point")
+        question.focus()
+        view.locator("option", has_text="more / ana").wait_for(state="attached")
+        question.fill("gate")
+        question.press("Enter")
+        hit = view.locator("[data-hit]")
+        hit.first.wait_for()
+        assert [text for text in hit.all_inner_texts() if "the gate is shut" in text] == hit.all_inner_texts()
+        # after the first step the other was true; what is written in the box stays
+        place = notebook.kernel(
+            "[n + 1 for n, e in enumerate(run.view().events) if e[2:4] == ['step.completed', 'first']][0]"
+        )
+        view.locator(".df-slider").fill(place)
+        view.locator(".df-said.df-now", has_text="the gate is <b>open</b>").wait_for()
+        assert view.locator(".df-said").count() == 1 + hit.count()
+        assert question.input_value() == "gate"
+        view.locator("[data-do=recall]").click()
+        view.locator("[data-hit]", has_text="the gate is <b>open</b>").wait_for()
+        notebook.shoot("view-memory", view)
+        # a page without a kernel has what was said, and no box
+        still = notebook.page.locator(RUN).nth(1)
+        still.locator("[data-said]").first.wait_for()
+        assert still.locator("[data-said]").count() == 4
+        assert still.locator("[data-do=recall]").count() == 0
+        # from an archive it may be looked at, and not changed
+        notebook.run("ctx.export('notes.duckdb')\ndf.open_archive('notes.duckdb').run(run.id).view(at='third')")
+        kept = notebook.output(3).locator(RUN)
+        kept.locator("[data-said]").first.wait_for()
+        assert kept.locator("[data-do=recall], [data-do=cancel], [data-do=retry]").count() == 0
+        kept.locator(".df-box[data-step=first]").click()
+        kept.get_by_role("button", name="whole values and the source").click()
+        kept.locator("pre", has_text="async def notes").wait_for()
+        clean(notebook)
+
+
 # --- pages of runs that are large ----------------------------------------------------------------------------------
 
 
@@ -493,6 +561,9 @@ def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Pa
         assert here.get_attribute("data-step") != second
         page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
         assert here.get_attribute("data-step") == second
+        # lines that were taken stand out; at the beginning none was
+        many_ = page.locator(".df-many")
+        assert int(many_.get_attribute("data-taken") or 0) > 600
         # another point is another picture, and so is another theme
         before = canvas.evaluate("e => e.toDataURL()")
         page.locator(".df-slider").fill("3")
@@ -501,6 +572,7 @@ def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Pa
         )
         point = canvas.evaluate("e => e.toDataURL()")
         assert point != before
+        assert int(many_.get_attribute("data-taken") or 0) < 3
         page.emulate_media(color_scheme="dark")
         wait_until(lambda: canvas.evaluate("e => e.toDataURL()") != point, "it is painted for the dark")
         assert browser.errors == []

@@ -220,7 +220,7 @@ def test_only_so_many_events_are_read(make_ctx: MakeContext, monkeypatch: pytest
 
 
 def _source(run: Any) -> Any:
-    from dataflows_sdk.notebook.sources import source_of
+    from dataflows_sdk.notebook.kept import source_of
 
     return source_of(run)
 

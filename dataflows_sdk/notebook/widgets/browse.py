@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
 from dataflows_sdk.notebook import html
 from dataflows_sdk.notebook.browsing import Answers, Source, first_page, plain, still
+from dataflows_sdk.notebook.kept import source_of
+from dataflows_sdk.notebook.model import read
+from dataflows_sdk.notebook.widgets.run import RunView
+
+if TYPE_CHECKING:
+    from dataflows_sdk.runs import Run
 
 
 class Browser(anywidget.AnyWidget):
@@ -30,7 +36,8 @@ class Browser(anywidget.AnyWidget):
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._answers = Answers(source, self._tell)
+        self._answers = Answers(source, self._tell, self._show)
+        self._inside: RunView | None = None
         first = first_page(source)
         super().__init__(
             title=source.title,
@@ -50,9 +57,17 @@ class Browser(anywidget.AnyWidget):
         with contextlib.suppress(Exception):  # the page is gone, or the kernel ends
             self.send(message)
 
+    def _show(self, run: Run | None) -> str:
+        """The live view of a run, in place of the one that was shown; the id of its model."""
+        if self._inside is not None:
+            self._inside.close()
+        self._inside = None if run is None else RunView(run, read(source_of(run)))
+        return "" if self._inside is None else str(self._inside.model_id)
+
     def close(self) -> None:
         """Take it out of the page."""
         self._answers.stop()
+        self._show(None)
         super().close()
 
     def __repr__(self) -> str:

@@ -17,9 +17,9 @@ from dataflows_sdk.notebook import html, svg
 from dataflows_sdk.notebook.commands import Commands
 from dataflows_sdk.notebook.feed import Feed
 from dataflows_sdk.notebook.folding import State
+from dataflows_sdk.notebook.kept import source_of
 from dataflows_sdk.notebook.kernel import in_a_kernel
 from dataflows_sdk.notebook.model import View
-from dataflows_sdk.notebook.sources import source_of
 
 if TYPE_CHECKING:
     from dataflows_sdk.archive import ArchivedRun
@@ -45,9 +45,12 @@ class RunView(anywidget.AnyWidget):
     graph = traitlets.Dict().tag(sync=True)
     events = traitlets.Any().tag(sync=True)
     writes = traitlets.Any().tag(sync=True)
+    said = traitlets.Any().tag(sync=True)
+    lacks = traitlets.List(traitlets.Unicode()).tag(sync=True)
     head = traitlets.Dict().tag(sync=True)
     cut = traitlets.Bool(False).tag(sync=True)
     commands = traitlets.Bool(False).tag(sync=True)
+    looks = traitlets.Bool(False).tag(sync=True)
     hint = traitlets.Unicode("").tag(sync=True)
     cursor = traitlets.Int(0).tag(sync=True)
     against = traitlets.Dict(None, allow_none=True).tag(sync=True)
@@ -73,15 +76,18 @@ class RunView(anywidget.AnyWidget):
             graph=view.page_graph(),
             events=view.events,
             writes=view.writes,
+            said=view.said,
+            lacks=view.lacks,
             head=view.head,
             cut=view.cut,
             commands=live is not None,
+            looks=True,
             hint=_hint(),
             cursor=len(view.events) if n is None else n,
             follow=n is None,
             against=against,
         )
-        self._commands = Commands(live, view, self._tell, self._changed)
+        self._commands = Commands(run, view, self._tell, self._changed)
         self.on_msg(self._heard)
         self._feed: Feed | None = None
         if live is not None and not self._was_over:

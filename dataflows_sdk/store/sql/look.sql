@@ -39,6 +39,12 @@ order by e.at, e.run, e.seq limit $4;
 -- $1 workflow, $2 hash
 select kind, source, spec::text, info::text, created_at from dataflows.version where workflow = $1 and hash = $2;
 
+-- name: versions_of
+-- $1 workflows, $2 a hash for each
+select v.workflow, v.hash, v.kind, v.source, v.spec::text
+from unnest($1::text[], $2::text[]) as w(workflow, hash)
+join dataflows.version v on v.workflow = w.workflow and v.hash = w.hash;
+
 -- name: latest_version
 -- $1 workflow
 select v.hash from dataflows.version v where v.workflow = $1 order by v.created_at desc, v.hash limit 1;

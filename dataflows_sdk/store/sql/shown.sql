@@ -16,3 +16,7 @@ from dataflows.event e where e.run = $1 and e.seq > $2 order by e.seq limit $3;
 -- $1 run, $2 key, $3 bytes beyond which it stays where it is
 select e.seq, e.kind, case when octet_length(e.data::text) <= $3 then e.data::text end, octet_length(e.data::text), e.at
 from dataflows.event e where e.run = $1 and e.key = $2 and e.kind like 'step.%' order by e.seq desc limit 20;
+
+-- name: schema
+-- $1 name: whether there is such a schema, which a plug-in makes when it is first used
+select to_regnamespace($1::text) is not null;

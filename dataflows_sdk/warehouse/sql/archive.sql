@@ -82,3 +82,89 @@ copy (select $values from $table) to $file (format parquet);
 -- $view, $values and $file are put in
 -- name: from_parquet
 create view $view as select $values from read_parquet($file);
+
+-- $1 run; $today and $past are put in
+-- What a run wrote to a table: write, step, when, rows inserted, updated, deleted.
+-- name: wrote
+select v.write, any_value(w.step), min(v."at"), sum(v.inserted)::bigint, sum(v.updated)::bigint, sum(v.deleted)::bigint
+from (
+    select _write as write, _synced_at as "at", (_version = 1)::int as inserted, (_version > 1)::int as updated, 0 as deleted
+    from $today
+    union all
+    select _write, _synced_at, (_version = 1)::int, (_version > 1)::int, 0 from $past
+    union all
+    select _ended_by, _valid_to, 0, 0, 1 from $past where _deleted
+) v
+join dataflows.internal_writes.writes w on w.id = v.write
+where w.run = $1 group by v.write;
+
+-- $table is put in; ? limit
+-- name: rows
+select * from warehouse.$table order by id limit ?
+
+-- $table is put in; ? ids
+-- name: rows_of
+select * from warehouse.$table where list_contains(?, id) order by id
+
+-- $today and $past are put in; $1 after $2 until $3 limit
+-- Rows of which a version began or ended.
+-- name: moved
+select distinct id from (
+    select id, _synced_at as "at" from $today
+    union all
+    select id, _synced_at from $past
+    union all
+    select id, _valid_to from $past
+) where "at" > $1 and "at" <= $2 order by id limit $3;
+
+-- $database is put in
+-- name: create_versions
+create table $database.internal.versions (
+    workflow varchar, version varchar, kind varchar, source varchar, document varchar
+);
+
+-- $database is put in
+-- name: versions_used
+select distinct workflow, version from $database.main.runs where version is not null order by all;
+
+-- $database is put in; lists of the columns
+-- name: note_versions
+insert into $database.internal.versions
+select unnest($1::varchar[]), unnest($2::varchar[]), unnest($3::varchar[]), unnest($4::varchar[]), unnest($5::varchar[]);
+
+-- $database is put in
+-- name: create_said
+create table $database.internal.said (
+    run varchar, act varchar, "at" timestamptz, step varchar, item bigint, collection varchar, scope varchar,
+    origin varchar, ref varchar, part integer, text varchar
+);
+
+-- $database is put in
+-- name: run_ids
+select id from $database.main.runs;
+
+-- $database is put in; lists of the columns
+-- name: note_said
+insert into $database.internal.said
+select unnest($1::varchar[]), unnest($2::varchar[]), unnest($3::timestamptz[]), unnest($4::varchar[]),
+       unnest($5::bigint[]), unnest($6::varchar[]), unnest($7::varchar[]), unnest($8::varchar[]), unnest($9::varchar[]),
+       unnest($10::integer[]), unnest($11::varchar[]);
+
+-- What came later than the first archives, and may be missing.
+-- name: besides
+select table_name from information_schema.tables
+where table_catalog = 'dataflows' and table_schema = 'internal' and table_name in ('versions', 'said');
+
+-- $1 workflow $2 version
+-- name: version
+select kind, source, document from dataflows.internal.versions where workflow = $1 and version = $2;
+
+-- $1 run
+-- name: said
+select act, "at", step, item, collection, scope, origin, ref, part, text
+from dataflows.internal.said where run = $1 order by "at", act = 'remembered', item;
+
+-- $1 run
+-- How much a run wrote, also to tables that are not in the archive.
+-- name: count_writes
+select count(*) from dataflows.internal_writes.writes where run = $1;

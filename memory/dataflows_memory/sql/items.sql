@@ -309,3 +309,41 @@ from dataflows.steps s
 where s.run = any($1::uuid[]) and s.op in ('run', 'child', 'transaction', 'wait', 'send', 'undo')
       and s.status in ('completed', 'failed', 'timed_out') and s.finished_at is not null
 order by s.run, s.key, s.attempt desc, s.seq desc;
+
+-- name: there
+-- Whether the memory was ever used in this database.
+select to_regclass('dataflows_memory.item') is not null;
+
+-- name: said_by
+-- $1 run $2 its branch, or null $3 how many $4 letters of a text
+-- What a run has said, in the order in which it was known. What a merge copied from a branch is told once.
+with places as (
+    select p.id, p.branch, p.scope, c.name from dataflows_memory.place p
+    join dataflows_memory.collection c on c.id = p.collection
+    where $2::uuid is null or p.branch is not null
+          or not exists (select from dataflows_memory.branch b where b.run = $2::uuid)
+), acts as (
+    select i.id, i.place as at_place, 'remembered' as act, 1 as turn, i.recorded_at as at, i.step
+    from dataflows_memory.item i where i.run = $1::uuid and i.origin in ('text', 'document')
+    union all
+    select i.id, i.place, case when i.retired_at < 'infinity' then 'retracted' else 'ended' end, 0,
+           case when i.retired_at < 'infinity' then i.retired_at else i.ended_at end, i.ended_step
+    from dataflows_memory.item i where i.ended_run = $1::uuid and i.origin in ('text', 'document')
+    union all
+    select h.item, h.place, case when h.since = '-infinity' then 'retracted' else 'ended' end, 0, h.recorded_at, h.step
+    from places p join dataflows_memory.hidden h on h.place = p.id
+    where p.branch = $2::uuid and h.run = $1::uuid
+)
+select a.act, a.at, a.step, i.id, p.name, p.scope, i.origin, i.ref, i.part, left(i.text, $4)
+from acts a join places p on p.id = a.at_place join dataflows_memory.item i on i.id = a.id
+order by a.at, a.turn, i.id limit $3;
+
+-- name: speakers
+-- Runs that have remembered, ended or taken back a text; newest first.
+select s.run from (
+    select i.run from dataflows_memory.item i where i.run is not null and i.origin in ('text', 'document')
+    union
+    select i.ended_run from dataflows_memory.item i where i.ended_run is not null and i.origin in ('text', 'document')
+    union
+    select h.run from dataflows_memory.hidden h where h.run is not null
+) s order by s.run desc;

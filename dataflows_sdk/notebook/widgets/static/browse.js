@@ -51,10 +51,10 @@ function render({ model, el }) {
   const older = button("Next", "the next page", () => { if (shown.next !== null) { before.push(after); load(shown.next); } }, { "data-do": "older", disabled: true });
   const banner = h("div", { class: "df-gone", role: "status", hidden: true }, "No word from the kernel: it is busy, or gone. This is the last that was known.");
   const head = h("thead"), body = h("tbody"), side = h("div", { class: "df-side", role: "region", "aria-label": "details", tabindex: "0", hidden: true });
-  const say = h("div", { class: "df-say df-dim df-mono", role: "status" });
+  const say = h("div", { class: "df-say df-dim df-mono", role: "status" }), inside = h("div", { class: "df-inside", hidden: true });
   root.append(h("div", { class: "df-bar" }, h("span", { class: "df-name" }, title), count, h("span", { class: "df-grow" }), ...Object.values(inputs)), banner,
     h("div", { class: "df-main df-list" }, h("div", { class: "df-scroll", role: "region", "aria-label": title, tabindex: "0" }, h("table", {}, head, body), note), side),
-    h("div", { class: "df-bar df-bot" }, newer, older), say);
+    inside, h("div", { class: "df-bar df-bot" }, newer, older), say);
 
   // --- the list ------------------------------------------------------------------------------------------
   /** @type {(string|null)[]} */
@@ -107,6 +107,7 @@ function render({ model, el }) {
   // --- the details of a row ------------------------------------------------------------------------------
   /** @param {string} id */
   function choose(id) {
+    if (row !== id) shut();
     row = id;
     paint();
     speak("…");
@@ -116,7 +117,26 @@ function render({ model, el }) {
       if (found.ok) tell(id, found.details);
     });
   }
-  const leave = () => { row = ""; side.hidden = true; paint(); };
+  /** Show the live view of a run below the list: a widget of its own, which the kernel makes. @param {HTMLButtonElement} pressed @param {string} id */
+  function openView(pressed, id) {
+    pressed.disabled = true;
+    speak("…");
+    ask({ do: "open", row: id, code: "run.view()" }, async found => {
+      pressed.disabled = false;
+      speak(found.text ?? "");
+      if (!found.ok || row !== id) return;
+      try {
+        const view = await model.widget_manager.create_view(await model.widget_manager.get_model(found.model));
+        inside.replaceChildren(view.el); inside.hidden = false;
+      } catch (error) { speak(`it cannot be shown here: ${error}. In a cell: run.view()`); }
+    });
+  }
+  function shut() {
+    if (inside.hidden) return;
+    inside.replaceChildren(); inside.hidden = true;
+    ask({ do: "shut" }, () => {});
+  }
+  const leave = () => { row = ""; side.hidden = true; shut(); paint(); };
   /** @param {string} id @param {any} details */
   function tell(id, details) {
     side.hidden = false;
@@ -161,8 +181,9 @@ function render({ model, el }) {
       const made = button(each.label, each.label, each.ask ? doubt : go, { "data-do": each.name, class: look });
       return made;
     });
+    const look_ = details.opens && model.widget_manager ? button("Open", "the live view of this run, here", () => openView(look_, id), { "data-do": "open" }) : null;
     side.replaceChildren(
-      h("div", { class: "df-bar df-plain" }, h("span", { class: "df-name" }, details.title), h("span", { class: "df-grow" }), button("Close", "close the details", leave, { "data-do": "close" })),
+      h("div", { class: "df-bar df-plain" }, h("span", { class: "df-name" }, details.title), h("span", { class: "df-grow" }), look_, button("Close", "close the details", leave, { "data-do": "close" })),
       ...(act.length ? [h("div", { class: "df-bar df-plain" }, ...Object.values(given), ...act, edit), sure, ...(fields ? [fields.el] : [])] : []),
       ...(details.svg ? [h("img", { alt: details.title, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(details.svg)}` })] : []),
       ...details.sheets.flatMap(/** @param {any} sheet */ sheet => [

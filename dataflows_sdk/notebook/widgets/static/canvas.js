@@ -15,7 +15,7 @@ function paintGraph(graph, pick) {
   const probes = STATUSES.map(status => h("span", { class: "df-probe df-box", "data-status": status })), watched = h("span", { class: "df-probe df-watched" }), amber = h("span", { class: "df-probe df-amber" });
   const el = h("div", { class: "df-many", role: "group", "aria-label": `graph of ${count} steps` }, canvas, here, heard, ...probes, amber, watched);
   const states = graph.ids.map(() => ({ status: "pending", detail: "", more: "" }));
-  const paths = graph.edges.map(([from, to, d, , dashed]) => ({ path: new Path2D(d), dashed, box: [Math.min(graph.xy[2 * from], graph.xy[2 * to]), Math.min(graph.xy[2 * from + 1], graph.xy[2 * to + 1]), Math.max(graph.xy[2 * from], graph.xy[2 * to]), Math.max(graph.xy[2 * from + 1], graph.xy[2 * to + 1])] }));
+  const paths = graph.edges.map(([from, to, d, , dashed]) => ({ path: new Path2D(d), dashed, from, done: false, box: [Math.min(graph.xy[2 * from], graph.xy[2 * to]), Math.min(graph.xy[2 * from + 1], graph.xy[2 * to + 1]), Math.max(graph.xy[2 * from], graph.xy[2 * to]), Math.max(graph.xy[2 * from + 1], graph.xy[2 * to + 1])] }));
   /** @type {Record<string, {tone: string, fill: string}>} */
   let colours = {};
   let font = "", ink = "", dim = "", change = "", dirty = true, stale = true, at = 0, ratio = 1, scale = 1, left = 0, top = 0;
@@ -51,10 +51,11 @@ function paintGraph(graph, pick) {
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, lines.width, lines.height);
     pen.setTransform(scale * ratio, 0, 0, scale * ratio, left * ratio, top * ratio);
-    pen.strokeStyle = dim; pen.globalAlpha = 0.55; pen.lineWidth = 1.2 / scale;
-    for (const dashed of [0, 1]) {
+    pen.strokeStyle = dim; pen.lineWidth = 1.2 / scale;
+    for (const done of [false, true]) for (const dashed of [0, 1]) {
       const all = new Path2D();
-      for (const each of paths) if (each.dashed === dashed && each.box[2] + wide >= x1 && each.box[0] - wide <= x2 && each.box[3] + 4 * high >= y1 && each.box[1] - 4 * high <= y2) all.addPath(each.path);
+      pen.globalAlpha = done ? 1 : 0.55;
+      for (const each of paths) if (each.dashed === dashed && each.done === done && each.box[2] + wide >= x1 && each.box[0] - wide <= x2 && each.box[3] + 4 * high >= y1 && each.box[1] - 4 * high <= y2) all.addPath(each.path);
       pen.setLineDash(dashed ? [5 / scale, 4 / scale] : []);
       pen.stroke(all);
     }
@@ -162,7 +163,11 @@ function paintGraph(graph, pick) {
       state.status = status; state.detail = detail; state.more = more;
       dirty = true;
     },
-    /** The lines are as they are: the boxes say what is done. */
-    flow() {},
+    /** Which lines lead from something that is done; they are painted anew where one is another now. @param {(i: number) => boolean} done */
+    flow(done) {
+      let taken = 0;
+      for (const each of paths) { const now = done(each.from); if (now !== each.done) { each.done = now; stale = dirty = true; } if (now) taken++; }
+      el.dataset.taken = String(taken);
+    },
   };
 }

@@ -50,7 +50,7 @@ function initialize({ model }) {
 
 /** @param {{model: Model, el: HTMLElement}} given */
 function render({ model, el }) {
-  const known = begin(model), head = model.get("head"), still = !!model.get("still"), changes = !still && !!model.get("commands");
+  const known = begin(model), head = model.get("head"), still = !!model.get("still"), changes = !still && !!model.get("commands"), looks = !still && !!model.get("looks");
   /** @type {Graph} */
   let graph = model.get("graph");
   // without this attribute JupyterLab's command mode takes keys from our inputs: an arrow would fold a section, "d d" delete the cell
@@ -282,7 +282,7 @@ function render({ model, el }) {
   /** The boxes with steps that differ from the other run's. @returns {Set<number>|null} */
   function besides() {
     if (!other) return null;
-    if (!otherAt && changes && known.heads[known.events.length].over) {   // it has ended since: now it can be told
+    if (!otherAt && looks && known.heads[known.events.length].over) {   // it has ended since: now it can be told
       otherAt = true;
       ask({ do: "diff", other: other.run, code: "run.diff(other)" }, found => { if (found.ok) { other = found.against; shownDetails = ""; soon(); } });
     }
@@ -307,15 +307,18 @@ function render({ model, el }) {
 
   /** place, table, step, rows inserted, updated, deleted @type {[number, string, string|null, number, number, number][]} */
   let writes = model.get("writes") ?? [];
+  /** @type {Saying[]|null} */
+  let said = model.get("said") ?? null;
+  const memory = drawMemory(changes, ask, (pressed, message, then) => command(pressed, message, then));
   let wroteAt = known.events.length, asking = false;
-  /** A step has ended since we asked what the run wrote: ask again, once at a time. @param {number} total */
+  /** A step has ended since we asked what the run wrote and said: ask again, once at a time. @param {number} total */
   function newWrites(total) {
-    if (!changes || asking || total === wroteAt) return;
+    if (!looks || asking || total === wroteAt) return;
     const before = wroteAt;
     wroteAt = total;
     if (!known.events.slice(before).some(event => /^step\.(completed|failed|timed_out)$/.test(event[2]))) return;
     asking = true;
-    ask({ do: "writes" }, found => { setTimeout(() => { asking = false; soon(); }, 1000); if (found.ok) { writes = found.writes; shownDetails = ""; soon(); } });
+    ask({ do: "writes" }, found => { setTimeout(() => { asking = false; soon(); }, 1000); if (found.ok) { writes = found.writes; said = found.said ?? null; shownDetails = ""; soon(); } });
   }
   /** The tables that the run had written to after n events. @param {number} n @returns {Node[]} */
   function tables(n) {
@@ -338,8 +341,8 @@ function render({ model, el }) {
       if (answer.ok) place.replaceChildren(h("div", { class: "df-head" }, `${name} · ${changed ? "changed here" : "as of event " + n}`), table(answer.table));
     });
     return [h("div", { class: "df-head" }, `tables at event ${n}`), ...[...found].slice(0, 50).map(([name, { all, now, steps }]) => {
-      const rows = changes ? button("Rows", `rows of ${name} as of then`, () => look(rows, name, false), { "data-rows": name }) : null;
-      const change = changes && now ? button("Changed", `what changed in ${name} here`, () => look(change, name, true), { "data-changed": name }) : null;
+      const rows = looks ? button("Rows", `rows of ${name} as of then`, () => look(rows, name, false), { "data-rows": name }) : null;
+      const change = looks && now ? button("Changed", `what changed in ${name} here`, () => look(change, name, true), { "data-changed": name }) : null;
       return h("div", { class: now ? "df-wrote df-now" : "df-wrote", "data-table": name }, h("b", {}, name), ` ${said(all)} `, h("span", { class: "df-dim" }, `by ${short([...steps].join(", ") || "the run", 60)}${now ? " · here " + said(now) : ""} `), rows, change);
     }), place];
   }
@@ -354,8 +357,8 @@ function render({ model, el }) {
   function details(whole, boxes, selected, two, pins) {
     const i = selected === null || selected === undefined ? -1 : graph.ids.indexOf(selected), box = boxes[i];
     newWrites(known.events.length);
-    const until = writes.filter(each => each[0] <= whole.n).length, here = writes.some(each => each[0] === whole.n) ? whole.n : 0;
-    const stamp = JSON.stringify([i, !!other, until, here, changes && until ? whole.n : 0, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
+    const until = writes.filter(each => each[0] <= whole.n).length, remembered = said?.filter(each => each[0] <= whole.n).length, here = writes.some(each => each[0] === whole.n) || said?.some(each => each[0] === whole.n) ? whole.n : 0;
+    const stamp = JSON.stringify([i, !!other, until, remembered, here, looks && (until || said) || remembered ? whole.n : 0, box?.detail, box?.own?.out, box?.own?.err, box?.members.length, two && pins, whole.err, whole.over && whole.out, i < 0 && cursor() === 0]);
     if (stamp === shownDetails) return;
     shownDetails = stamp;
     const found = [];
@@ -376,11 +379,13 @@ function render({ model, el }) {
         for (const [name, value] of [["input", step.in], ["output", step.out]]) if (value !== null) found.push(h("div", { class: "df-head" }, name), h("pre", { class: `df-${name}` }, value));
       }
       if (!box.own && box.members.length > 20) found.push(h("div", { class: "df-dim" }, `and ${box.members.length - 20} more`));
-      if (changes && box.own) { const more = button("All of it", "whole values and the source", () => whole_(more, graph.ids[i])); found.push(h("div", { class: "df-head" }, more)); }
+      if (looks && box.own) { const more = button("All of it", "whole values and the source", () => whole_(more, graph.ids[i])); found.push(h("div", { class: "df-head" }, more)); }
     } else found.push(h("div", { class: "df-dim" }, "Choose a step for what went in and came out. ←/→ event, Shift+←/→ step, f next failure, t next table write, [ ] compare."));
     if (whole.err) found.push(h("div", { class: "df-head" }, "the run failed"), h("pre", { class: "df-bad" }, whole.err));
     else if (whole.over && whole.out !== null) found.push(h("div", { class: "df-head" }, "result"), h("pre", {}, whole.out));
-    side.replaceChildren(...differences(), ...found, ...tables(whole.n));
+    const page_ = /** @type {any} */ (root.getRootNode()), held = memory.has(page_.activeElement) ? page_.activeElement : null;
+    side.replaceChildren(...differences(), ...found, ...tables(whole.n), ...memory.nodes(said, whole.n), ...(model.get("lacks") ?? []).map((/** @type {string} */ each) => h("div", { class: "df-dim df-lacks" }, each)));
+    held?.focus({ preventScroll: true });
   }
   /** Ask for the whole values of a step. @param {HTMLButtonElement} pressed @param {string} key */
   function whole_(pressed, key) {
