@@ -192,7 +192,7 @@ function render({ model, el }) {
   /** @param {BoxState} box */
   const result = box => box.own?.out ?? box.own?.err ?? null;
 
-  let frame = 0;
+  let frame = 0, timeAt = 0, timeTook = 0, timeLater = 0;
   const soon = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; paint(); }); };
   function paint() {
     const began = performance.now();
@@ -209,7 +209,16 @@ function render({ model, el }) {
     });
     drawn.flow(i => boxes[i].status === "completed");
     drawn.settle();
-    if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go, zoom, again); when.replaceChildren(time.el); }
+    if (timed !== total) {
+      // it is drawn as a whole: while much happens that takes a fifth of the time at most
+      const wait = timed < 0 || known.heads[total].over ? 0 : timeAt + 5 * timeTook - began;
+      if (wait > 0) { clearTimeout(timeLater); timeLater = setTimeout(soon, wait); }
+      else {
+        const begun = performance.now();
+        timed = total; time = drawTime(known, graph, drawn.index, go, zoom, again); when.replaceChildren(time.el);
+        timeAt = performance.now(); timeTook = timeAt - begun;
+      }
+    }
     time.move(n);
     const progress = whole.progress ? ` · ${whole.progress.text ?? ""} ${whole.progress.done ?? ""}${whole.progress.total ? "/" + whole.progress.total : ""}` : "";
     sum.textContent = `${head.run.slice(0, 8)} · ${done}/${boxes.length} steps · ${whole.status}${n < total ? " at this point" : ""} · ${duration(whole.t)}${progress}${model.get("cut") ? ` · the first ${total} events` : ""}`;
@@ -441,7 +450,7 @@ function render({ model, el }) {
   const before = performance.now();
   paint();
   root.dataset.first = (performance.now() - before).toFixed(1);
-  return () => { views.delete(view); cancelAnimationFrame(frame); for (const name of ["cursor", "pins", "selected", "follow"]) model.off(`change:${name}`, changed); };
+  return () => { views.delete(view); cancelAnimationFrame(frame); clearTimeout(timeLater); for (const name of ["cursor", "pins", "selected", "follow"]) model.off(`change:${name}`, changed); };
 }
 return { initialize, render };
 };

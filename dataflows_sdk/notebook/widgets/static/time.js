@@ -55,10 +55,17 @@ function drawTime(history, graph, index, go, zoom, again) {
   ordered.forEach(([box, tries], i) => {
     const y = 16 + i * high;
     el.append(s("text", { x: 4, y: y + 11, class: long.has(box) ? "df-critical" : null }, short(graph.labels[box], 22)));
+    /** @type {{status: string, left: number, right: number, count: number, text: string}[]} */
+    const bars = [];
     for (const [begin, end, status, error] of tries) {
       if (place(end ?? last) < names || place(begin) > wide - 38) continue;
-      const left = Math.max(names, place(begin)), width = Math.max(2, place(end ?? last) - left);
-      el.append(s("rect", { class: "df-bar-of", "data-status": status, x: left, y: y + 2, width, height: high - 6, rx: 2 }, s("title", {}, `${graph.labels[box]}: ${status} ${duration((end ?? last) - begin)}${error ? "\n" + error : ""}`)));
+      const left = Math.max(names, place(begin)), right = Math.max(left + 2, place(end ?? last)), before = bars.at(-1);
+      // where steps are shorter than a sign, thousands of elements would look like one
+      if (before && before.status === status && !error && left >= before.left && left <= before.right && right - before.right < 2) { before.right = Math.max(before.right, right); before.count++; continue; }
+      bars.push({ status, left, right, count: 1, text: `${duration((end ?? last) - begin)}${error ? "\n" + error : ""}` });
+    }
+    for (const { status, left, right, count, text } of bars) {
+      el.append(s("rect", { class: "df-bar-of", "data-status": status, x: left, y: y + 2, width: Math.round((right - left) * 10) / 10, height: high - 6, rx: 2 }, s("title", {}, `${graph.labels[box]}: ${status} ${count > 1 ? "× " + count : text}`)));
     }
   });
   const veil = s("rect", { class: "df-veil", y: 0, height: bottom }), cursor = s("line", { class: "df-cursor", y1: 0, y2: bottom });
