@@ -7,6 +7,7 @@ One module, so that the browser starts once; see `rig`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -268,6 +269,23 @@ def test_a_kernel_that_is_gone_leaves_the_last_picture(browser: Browser, dataflo
         assert "last that was known" in view.locator(".df-gone").inner_text()
         assert "agree" in view.inner_text()
         notebook.shoot("view-kernel-gone", view)
+        assert notebook.foreign == []
+
+
+@pytest.mark.parametrize("end", ["kill_kernel", "stop_kernel"])
+def test_a_kernel_that_ends_is_noticed_without_being_asked(browser: Browser, dataflows_url: str, end: str) -> None:
+    with browser.open(cells(dataflows_url, "run = ctx.start(asks)\nrun", "ctx.browse()")) as notebook:
+        notebook.run_all()
+        view, runs = notebook.page.locator(RUN).first, notebook.page.locator(".df-browse")
+        view.locator("button[data-do=approve]").wait_for()
+        getattr(notebook, end)()
+        # who waits for answers in vain says "No word from the kernel"
+        for each in (view, runs):
+            each.locator(".df-gone:not([hidden])", has_text=re.compile("The kernel (is gone|was restarted)")).wait_for()
+            assert "agree" in view.inner_text()
+        if end == "kill_kernel":
+            notebook.until_idle()  # the server has started another, which knows nothing of this view
+            assert view.locator(".df-gone").is_visible()
         assert notebook.foreign == []
 
 

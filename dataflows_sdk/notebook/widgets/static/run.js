@@ -35,17 +35,15 @@ function initialize({ model }) {
       tell(message.graph ? "graph" : "events");
     } else tell("message", message);
   };
-  const closed = () => lose("The kernel is gone: this is the last that was known.");
   model.on("msg:custom", hear);
-  model.on("comm:close", closed);
-  model.on("comm_live_update", closed);
+  const unwatch = watchKernel(model, lose);
   const timer = setInterval(() => {
     const head = known.heads[known.heads.length - 1], now = Date.now();
     if (gone || head.over) return;
     if (asked && now - asked > PATIENCE) lose(`No word from the kernel since ${new Date(heard).toLocaleTimeString()}: it is busy, or gone. This is the last that was known.`);
-    else if (!asked && now - heard > SILENCE) { asked = now; try { model.send({ do: "ping" }); } catch { closed(); } }
+    else if (!asked && now - heard > SILENCE) { asked = now; try { model.send({ do: "ping" }); } catch { lose("The kernel is gone: this is the last that was known."); } }
   }, LOOK);
-  return () => { clearInterval(timer); model.off("msg:custom", hear); model.off("comm:close", closed); model.off("comm_live_update", closed); };
+  return () => { clearInterval(timer); model.off("msg:custom", hear); unwatch(); };
 }
 
 /** @param {{model: Model, el: HTMLElement}} given */
