@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -395,6 +396,48 @@ def test_rows_at_a_point_and_one_run_beside_another(browser: Browser, dataflows_
         view.locator(".df-rows td", has_text="name = three, left = 10").wait_for()
         notebook.shoot("view-tables", view)
         clean(notebook)
+
+
+# --- where scripts may not run, or only some -----------------------------------------------------------------------
+
+#: VS Code's own for outputs, where somebody switched it on (microsoft/vscode, backLayerWebView.ts, without its own sources)
+VS_CODE_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src https: http: data:; connect-src https:; child-src https: data:"
+STRICT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "policy", "moves"),
+    [
+        ("", "", False),  # no script at all
+        ("allow-scripts", STRICT_POLICY, False),
+        ("allow-scripts", VS_CODE_POLICY, True),
+        ("allow-scripts", "", True),
+        ("allow-scripts allow-same-origin", "", True),
+    ],
+)
+def test_html_alone_is_a_picture_and_more_where_scripts_may_run(
+    browser: Browser, tmp_path: Path, sandbox: str, policy: str, moves: bool
+) -> None:
+    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
+    inside = f"<!doctype html><html><head>{head}</head><body>{html.fragment(many(6, 2))}</body></html>"
+    path = tmp_path / "framed.html"
+    path.write_text(f'<iframe sandbox="{sandbox}" width="1000" height="700" srcdoc="{escape(inside)}"></iframe>')
+    with browser.file(path) as page:
+        frame = page.frame_locator("iframe")
+        if moves:
+            slider = frame.locator(".df-slider")
+            slider.wait_for()
+            slider.focus()
+            page.keyboard.press("ArrowLeft")
+            frame.locator(".df-run[data-n='12']").wait_for()
+            assert browser.errors == []
+        else:
+            picture = frame.locator("img").first
+            picture.wait_for()
+            assert picture.evaluate("e => e.complete && e.naturalWidth") > 100
+            assert "step 1" in (picture.get_attribute("alt") or "") or "steps" in (picture.get_attribute("alt") or "")
+            assert frame.locator(".df-run").count() == 0
+            assert all("violates" in each or "sandboxed" in each for each in browser.errors)
 
 
 # --- pages of runs that are large ----------------------------------------------------------------------------------

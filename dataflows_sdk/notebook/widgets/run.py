@@ -17,8 +17,8 @@ from dataflows_sdk.notebook import html, svg
 from dataflows_sdk.notebook.commands import Commands
 from dataflows_sdk.notebook.feed import Feed
 from dataflows_sdk.notebook.folding import State
-from dataflows_sdk.notebook.kernel import in_a_kernel
-from dataflows_sdk.notebook.model import View
+from dataflows_sdk.notebook.kernel import hinted, in_a_kernel, widgets_are_shown
+from dataflows_sdk.notebook.model import View, over
 from dataflows_sdk.notebook.sources import source_of
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ class RunView(anywidget.AnyWidget):
     def _bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         found = super()._repr_mimebundle_()
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
+        if not widgets_are_shown(metadata):
+            return hinted(self._still() if over(self._view) else self._picture()), {}
         return {**data, **self._picture()}, metadata
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
