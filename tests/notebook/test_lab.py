@@ -503,3 +503,45 @@ def test_time_is_zoomed_by_a_drag(browser: Browser, tmp_path: Path) -> None:
         time.dblclick(position={"x": frame["width"] * 0.5, "y": 30})
         wait_until(lambda: time.locator(".df-bar-of").count() == bars, "all of it is shown again")
         assert browser.errors == []
+
+
+def test_time_is_zoomed_by_keys_and_says_what_is_seen(browser: Browser, tmp_path: Path) -> None:
+    path = html.save(many(90, 2), tmp_path / "keys.html")
+    with browser.file(path) as page:
+        region, said = page.get_by_role("region", name="time"), page.locator(".df-say")
+        time = region.locator("svg")
+        time.wait_for()
+        bars, whole = time.locator(".df-bar-of").count(), time.get_attribute("aria-label")
+        assert whole == "what happened when: all of it"
+        assert "Plus" in (region.get_attribute("aria-keyshortcuts") or "")
+        page.locator(".df-slider").fill("90")
+        region.focus()
+
+        def pressed(key: str) -> str:
+            """What is said after a key; the picture has it as its name."""
+            before = time.get_attribute("aria-label")
+            page.keyboard.press(key)
+            wait_until(lambda: time.get_attribute("aria-label") != before, f"{key} shows another part")
+            told = said.inner_text()
+            assert time.get_attribute("aria-label") == f"what happened when: {told.removeprefix('time: ')}"
+            return told
+
+        pressed("+")
+        near = pressed("+")
+        assert re.fullmatch(r"time: \d.* to \d.* of \d.*", near)
+        assert 0 < time.locator(".df-bar-of").count() < bars
+        # the point of the slider stays in view
+        cursor = float(time.locator(".df-cursor").get_attribute("x1") or 0)
+        assert 150 <= cursor <= 960
+        assert pressed("ArrowLeft") != near
+        assert pressed("ArrowRight") == near
+        pressed("-")
+        assert pressed("Escape") == "time: all of it"
+        assert time.locator(".df-bar-of").count() == bars
+        pressed("+")
+        assert pressed("0") == "time: all of it"
+        # the focus is where it was, and other keys do what they do elsewhere
+        assert region.evaluate("e => e.getRootNode().activeElement === e")
+        page.keyboard.press("End")
+        page.locator(".df-run[data-n='181']").wait_for()
+        assert browser.errors == []

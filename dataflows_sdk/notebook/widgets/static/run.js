@@ -156,8 +156,9 @@ function render({ model, el }) {
 
   // --- drawing -------------------------------------------------------------------------------------------
   const draw = () => (graph.ids.length > PAINTED ? paintGraph : drawGraph)(graph, pick);
-  const zoom = { from: 0, to: 1 }, again = () => { timed = -1; soon(); };
+  const zoom = { from: 0, to: 1 }, again = () => { timed = -1; soon(); speak(`time: ${time.seen()}`); };
   let drawn = draw(), time = drawTime(known, graph, drawn.index, go, zoom, again), timed = known.events.length;
+  zoomByKeys(when, zoom, () => time.share(cursor()), again);
   /** the keys of the steps of each box @type {string[][]} */
   let members = [];
   let keyed = 0;
