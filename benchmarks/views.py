@@ -1,10 +1,12 @@
 # ruff: noqa: E501 - what the page is to do stands in one line each
-"""How fast a run is seen: pages of runs in Chromium, with nothing else in them.
+"""How fast a run is seen: pages of runs in Chromium with nothing else in them, and views in a real JupyterLab.
 
-    python benchmarks/views.py                     # first paint, slider, size of the assets
-    python benchmarks/views.py --nodes 20,2000 --frames 300
+    python benchmarks/views.py                     # first paint, slider, live update, size of the assets
+    python benchmarks/views.py --only pages --nodes 20,2000 --frames 300
+    python benchmarks/views.py --only lab --ticks 120
 
-Needs playwright and a chromium (``CHROMIUM=…`` names one). The pages are what ``run.save_html`` writes; no server, no database.
+Needs playwright and a chromium (``CHROMIUM=…`` names one); the pages are what ``run.save_html`` writes, without server or database.
+What is measured in JupyterLab, see `views_lab`, needs the groups ``test`` and ``bench``.
 """
 
 from __future__ import annotations
@@ -102,15 +104,28 @@ def first(page: Any, address: str) -> float:
 
 
 def main() -> None:
-    """Measure, and print a table."""
-    from playwright.sync_api import sync_playwright
-
+    """Measure, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", default="20,200,2000", help="steps of the runs")
     parser.add_argument("--events", type=int, default=10_000, help="events where the slider is moved")
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--times", type=int, default=5, help="how often a page is opened")
+    parser.add_argument("--only", default="pages,lab", help="pages that were saved, views in JupyterLab")
+    parser.add_argument("--ticks", type=int, default=120, help="steps of a run that is watched, each timed")
+    parser.add_argument("--steps", type=int, default=3_000, help="steps of the run that goes fast")
     given = parser.parse_args()
+    if "pages" in given.only:
+        pages(given)
+    if "lab" in given.only:
+        import views_lab
+
+        views_lab.report([int(size) for size in given.nodes.split(",")], given.times, given.ticks, given.steps)
+
+
+def pages(given: argparse.Namespace) -> None:
+    """Pages of runs, as they are saved."""
+    from playwright.sync_api import sync_playwright
+
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     print(
         "| nodes | events | page kB | first paint, ms (median, most) | slider, all along: p50, p95 ms | slider, jumps: p50, p95 ms | of it our script, p95 |"

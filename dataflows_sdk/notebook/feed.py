@@ -1,7 +1,8 @@
 """Follows a run's journal for a view, on a thread of its own: few reads, fewer messages.
 
 It is woken by the engine when the run ends and by a command that changed something; in between it looks, seldom while
-nothing happens. What came is told together, ten times a second at most.
+nothing happens. What came is told together, nine times a second at most: with the answer that a page may ask for once
+a second by itself these are ten messages.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataflows_sdk.notebook.sources import Source, compact
 Tell = Callable[[dict[str, Any]], None]
 
 #: between two messages; and how many events are in one
-PACE, MOST = 0.1, 2_000
+PACE, MOST = 0.115, 2_000
 _FIRST, _BUSY, _QUIET, _ASLEEP = 0.02, 0.12, 0.18, 0.5
 #: after so many seconds without an event it is quiet, and asleep
 _UNTIL_QUIET, _UNTIL_ASLEEP = 60.0, 600.0

@@ -71,9 +71,10 @@ def fragment(view: View, n: int | None = None, *, limit: int | None = IN_A_CELL)
         return f"{still}<div>{escape(hint)}</div>"
     name = f"df-{secrets.token_hex(6)}"
     state = {**state_of(view, n), "still": True, "follow": False}
-    script = asset("still.js")
-    for place, value in (("STATE", state), ("SOURCE", module("run.js")), ("STYLE", asset("df.css")), ("HOST", name)):
-        script = script.replace(f'"@{place}@"', _inline(value), 1)
+    boot = asset("still.js")
+    for place, value in (("STATE", state), ("STYLE", asset("df.css")), ("HOST", name)):
+        boot = boot.replace(f'"@{place}@"', _inline(value), 1)
+    script = f"{module('run.js').replace('export default ', 'const widget = ', 1)}\n{boot}"
     return f'<div id="{name}">{still}</div><script type="module">{script}</script>'
 
 

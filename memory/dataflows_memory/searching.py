@@ -12,8 +12,8 @@ from dataflows_sdk.core.shown import MOST_ROWS, Sheet, counted
 from dataflows_sdk.errors import DefinitionError, RunNotFoundError
 from dataflows_sdk.notebook import svg, text
 from dataflows_sdk.notebook.browsing import Action, Details, Field, Line, Page, Pieces, Source
-from dataflows_sdk.notebook.model import read
 from dataflows_sdk.notebook.kept import source_of
+from dataflows_sdk.notebook.model import read
 
 if TYPE_CHECKING:
     from dataflows_memory.desk import Memory

@@ -245,16 +245,28 @@ class Notebook:
         self.page.evaluate(
             "() => window.jupyterapp.shell.currentWidget.sessionContext.changeKernel({name: 'python3'}).then(() => null)"
         )
-        self._until_idle()
+        self.until_idle()
 
     def restart_kernel(self) -> None:
         """As the button does, without asking."""
         self.page.evaluate(
             "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart().then(() => null)"
         )
-        self._until_idle()
+        self.until_idle()
 
-    def _until_idle(self) -> None:
+    def kill_kernel(self) -> None:
+        """As a crash does; the server starts another, and JupyterLab says so."""
+        self.page.evaluate(
+            "() => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code: 'import os; os._exit(1)', silent: true}); }"
+        )
+        self.page.locator(".jp-Dialog button.jp-mod-accept").click()
+
+    def stop_kernel(self) -> None:
+        """As the menu does."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown().then(() => null)")
+
+    def until_idle(self) -> None:
+        """Until there is a kernel with nothing to do."""
         self.page.wait_for_function(
             "() => window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'"
         )

@@ -7,7 +7,9 @@ One module, so that the browser starts once; see `rig`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -314,6 +316,23 @@ def test_a_kernel_that_is_gone_leaves_the_last_picture(browser: Browser, dataflo
         assert notebook.foreign == []
 
 
+@pytest.mark.parametrize("end", ["kill_kernel", "stop_kernel"])
+def test_a_kernel_that_ends_is_noticed_without_being_asked(browser: Browser, dataflows_url: str, end: str) -> None:
+    with browser.open(cells(dataflows_url, "run = ctx.start(asks)\nrun", "ctx.browse()")) as notebook:
+        notebook.run_all()
+        view, runs = notebook.page.locator(RUN).first, notebook.page.locator(".df-browse")
+        view.locator("button[data-do=approve]").wait_for()
+        getattr(notebook, end)()
+        # who waits for answers in vain says "No word from the kernel"
+        for each in (view, runs):
+            each.locator(".df-gone:not([hidden])", has_text=re.compile("The kernel (is gone|was restarted)")).wait_for()
+            assert "agree" in view.inner_text()
+        if end == "kill_kernel":
+            notebook.until_idle()  # the server has started another, which knows nothing of this view
+            assert view.locator(".df-gone").is_visible()
+        assert notebook.foreign == []
+
+
 def test_a_finished_run_is_whole_in_a_saved_notebook(browser: Browser, dataflows_url: str) -> None:
     source = "gate.set()\nrun = ctx.start(orders)\nrun.send_event('go on', 1)\nrun.result()\nrun"
     with browser.open(cells(dataflows_url, source)) as notebook:
@@ -530,6 +549,48 @@ def test_the_memory_as_of_a_point(browser: Browser, dataflows_url: str) -> None:
         clean(notebook)
 
 
+# --- where scripts may not run, or only some -----------------------------------------------------------------------
+
+#: VS Code's own for outputs, where somebody switched it on (microsoft/vscode, backLayerWebView.ts, without its own sources)
+VS_CODE_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src https: http: data:; connect-src https:; child-src https: data:"
+STRICT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "policy", "moves"),
+    [
+        ("", "", False),  # no script at all
+        ("allow-scripts", STRICT_POLICY, False),
+        ("allow-scripts", VS_CODE_POLICY, True),
+        ("allow-scripts", "", True),
+        ("allow-scripts allow-same-origin", "", True),
+    ],
+)
+def test_html_alone_is_a_picture_and_more_where_scripts_may_run(
+    browser: Browser, tmp_path: Path, sandbox: str, policy: str, moves: bool
+) -> None:
+    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
+    inside = f"<!doctype html><html><head>{head}</head><body>{html.fragment(many(6, 2))}</body></html>"
+    path = tmp_path / "framed.html"
+    path.write_text(f'<iframe sandbox="{sandbox}" width="1000" height="700" srcdoc="{escape(inside)}"></iframe>')
+    with browser.file(path) as page:
+        frame = page.frame_locator("iframe")
+        if moves:
+            slider = frame.locator(".df-slider")
+            slider.wait_for()
+            slider.focus()
+            page.keyboard.press("ArrowLeft")
+            frame.locator(".df-run[data-n='12']").wait_for()
+            assert browser.errors == []
+        else:
+            picture = frame.locator("img").first
+            picture.wait_for()
+            assert picture.evaluate("e => e.complete && e.naturalWidth") > 100
+            assert "step 1" in (picture.get_attribute("alt") or "") or "steps" in (picture.get_attribute("alt") or "")
+            assert frame.locator(".df-run").count() == 0
+            assert all("violates" in each or "sandboxed" in each for each in browser.errors)
+
+
 # --- pages of runs that are large ----------------------------------------------------------------------------------
 
 
@@ -596,4 +657,46 @@ def test_time_is_zoomed_by_a_drag(browser: Browser, tmp_path: Path) -> None:
         wait_until(lambda: 0 < time.locator(".df-bar-of").count() < bars / 2, "a part of the time is shown")
         time.dblclick(position={"x": frame["width"] * 0.5, "y": 30})
         wait_until(lambda: time.locator(".df-bar-of").count() == bars, "all of it is shown again")
+        assert browser.errors == []
+
+
+def test_time_is_zoomed_by_keys_and_says_what_is_seen(browser: Browser, tmp_path: Path) -> None:
+    path = html.save(many(90, 2), tmp_path / "keys.html")
+    with browser.file(path) as page:
+        region, said = page.get_by_role("region", name="time"), page.locator(".df-say")
+        time = region.locator("svg")
+        time.wait_for()
+        bars, whole = time.locator(".df-bar-of").count(), time.get_attribute("aria-label")
+        assert whole == "what happened when: all of it"
+        assert "Plus" in (region.get_attribute("aria-keyshortcuts") or "")
+        page.locator(".df-slider").fill("90")
+        region.focus()
+
+        def pressed(key: str) -> str:
+            """What is said after a key; the picture has it as its name."""
+            before = time.get_attribute("aria-label")
+            page.keyboard.press(key)
+            wait_until(lambda: time.get_attribute("aria-label") != before, f"{key} shows another part")
+            told = said.inner_text()
+            assert time.get_attribute("aria-label") == f"what happened when: {told.removeprefix('time: ')}"
+            return told
+
+        pressed("+")
+        near = pressed("+")
+        assert re.fullmatch(r"time: \d.* to \d.* of \d.*", near)
+        assert 0 < time.locator(".df-bar-of").count() < bars
+        # the point of the slider stays in view
+        cursor = float(time.locator(".df-cursor").get_attribute("x1") or 0)
+        assert 150 <= cursor <= 960
+        assert pressed("ArrowLeft") != near
+        assert pressed("ArrowRight") == near
+        pressed("-")
+        assert pressed("Escape") == "time: all of it"
+        assert time.locator(".df-bar-of").count() == bars
+        pressed("+")
+        assert pressed("0") == "time: all of it"
+        # the focus is where it was, and other keys do what they do elsewhere
+        assert region.evaluate("e => e.getRootNode().activeElement === e")
+        page.keyboard.press("End")
+        page.locator(".df-run[data-n='181']").wait_for()
         assert browser.errors == []

@@ -11,6 +11,7 @@ import traitlets
 from dataflows_sdk.notebook import html
 from dataflows_sdk.notebook.browsing import Answers, Source, first_page, plain, still
 from dataflows_sdk.notebook.kept import source_of
+from dataflows_sdk.notebook.kernel import hinted, widgets_are_shown
 from dataflows_sdk.notebook.model import read
 from dataflows_sdk.notebook.widgets.run import RunView
 
@@ -79,4 +80,5 @@ class Browser(anywidget.AnyWidget):
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
         lines = ["\t".join(plain(cell) for cell in line["cells"]) for line in self.first["lines"]]
         text = "\n".join([self.title, *lines, *([self.first["note"]] if self.first["note"] else [])])
-        return {**data, "text/plain": text, "text/html": still(self._source, self.first)}, metadata
+        shown = {"text/plain": text, "text/html": still(self._source, self.first)}
+        return ({**data, **shown}, metadata) if widgets_are_shown(metadata) else (hinted(shown), {})

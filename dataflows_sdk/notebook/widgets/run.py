@@ -18,8 +18,8 @@ from dataflows_sdk.notebook.commands import Commands
 from dataflows_sdk.notebook.feed import Feed
 from dataflows_sdk.notebook.folding import State
 from dataflows_sdk.notebook.kept import source_of
-from dataflows_sdk.notebook.kernel import in_a_kernel
-from dataflows_sdk.notebook.model import View
+from dataflows_sdk.notebook.kernel import hinted, in_a_kernel, widgets_are_shown
+from dataflows_sdk.notebook.model import View, over
 
 if TYPE_CHECKING:
     from dataflows_sdk.archive import ArchivedRun
@@ -162,6 +162,8 @@ class RunView(anywidget.AnyWidget):
     def _bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         found = super()._repr_mimebundle_()
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
+        if not widgets_are_shown(metadata):
+            return hinted(self._still() if over(self._view) else self._picture()), {}
         return {**data, **self._picture()}, metadata
 
     def __repr__(self) -> str:

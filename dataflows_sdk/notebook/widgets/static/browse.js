@@ -13,22 +13,21 @@ function render({ model, el }) {
   el.append(root);
 
   // --- what the kernel is asked --------------------------------------------------------------------------
-  let number = 0, gone = false;
+  let number = 0, gone = "";
   /** @type {Map<number, (answer: any) => void>} */
   const open = new Map();
   /** @param {any} message @param {(answer: any) => void} then */
   function ask(message, then) {
-    const id = ++number, late = setTimeout(() => { lose(true); answer({ id, ok: false, text: `the kernel does not answer: it is busy or gone. In a cell: ${message.code ?? model.get("code")}` }); }, PATIENCE);
+    const id = ++number, late = setTimeout(() => { lose("No word from the kernel: it is busy, or gone. This is the last that was known."); answer({ id, ok: false, text: `the kernel does not answer: it is busy or gone. In a cell: ${message.code ?? model.get("code")}` }); }, PATIENCE);
     open.set(id, found => { clearTimeout(late); then(found); });
     try { model.send({ ...message, id, page }); } catch (error) { answer({ id, ok: false, text: String(error) }); }
   }
   /** @param {any} message */
   const answer = message => { const then = open.get(message.id); open.delete(message.id); then?.(message); };
   /** @param {any} message */
-  const hear = message => { if (message.page === page) { lose(false); answer(message); } };
-  /** @param {boolean} now */
-  const lose = now => { if (now !== gone) { gone = now; banner.hidden = !now; now ? root.setAttribute("data-gone", "") : root.removeAttribute("data-gone"); } };
-  const closed = () => lose(true);
+  const hear = message => { if (message.page === page) { lose(""); answer(message); } };
+  /** @param {string} now why, or empty */
+  const lose = now => { if (now !== gone) { gone = now; banner.hidden = !now; banner.textContent = now; now ? root.setAttribute("data-gone", "") : root.removeAttribute("data-gone"); } };
   /** @param {string} text */
   const speak = text => { say.textContent = text; };
 
@@ -49,7 +48,7 @@ function render({ model, el }) {
   const count = h("span", { class: "df-dim df-sum" }), note = h("div", { class: "df-note df-dim", hidden: true });
   const newer = button("Back", "the page before", () => { const to = before.pop(); if (to !== undefined) load(to); }, { "data-do": "newer", disabled: true });
   const older = button("Next", "the next page", () => { if (shown.next !== null) { before.push(after); load(shown.next); } }, { "data-do": "older", disabled: true });
-  const banner = h("div", { class: "df-gone", role: "status", hidden: true }, "No word from the kernel: it is busy, or gone. This is the last that was known.");
+  const banner = h("div", { class: "df-gone", role: "status", hidden: true });
   const head = h("thead"), body = h("tbody"), side = h("div", { class: "df-side", role: "region", "aria-label": "details", tabindex: "0", hidden: true });
   const say = h("div", { class: "df-say df-dim df-mono", role: "status" }), inside = h("div", { class: "df-inside", hidden: true });
   root.append(h("div", { class: "df-bar" }, h("span", { class: "df-name" }, title), count, h("span", { class: "df-grow" }), ...Object.values(inputs)), banner,
@@ -199,10 +198,9 @@ function render({ model, el }) {
   watch.observe(root);
   const timer = live ? setInterval(look, AGAIN) : 0;
   model.on("msg:custom", hear);
-  model.on("comm:close", closed);
-  model.on("comm_live_update", closed);
+  const unwatch = watchKernel(model, lose);
   paint();
-  return () => { clearInterval(timer); clearTimeout(typing); watch.disconnect(); model.off("msg:custom", hear); model.off("comm:close", closed); model.off("comm_live_update", closed); };
+  return () => { clearInterval(timer); clearTimeout(typing); watch.disconnect(); model.off("msg:custom", hear); unwatch(); };
 }
 
 export default { render };

@@ -69,3 +69,33 @@ function editor(fields) {
     focus() { made[0]?.input.focus(); },
   };
 }
+
+/** Hear at once that the kernel of a widget is gone. Widgets are told only of a restart that somebody asked for; where the
+ * page lets us, as JupyterLab does, we listen to its session: a kernel that died, was shut down or gave way to another.
+ * @param {any} model @param {(why: string) => void} told empty when it is there again @returns {() => void} listens no longer */
+function watchKernel(model, told) {
+  const last = "This is the last that was known.", session = model.widget_manager?.context?.sessionContext, born = session?.session?.kernel?.id;
+  let cut = false;
+  const closed = () => told(`The kernel is gone: ${last.toLowerCase()}`);
+  /** @param {any} _ @param {string} status */
+  const status = (_, status) => {
+    if (status === "restarting" || status === "autorestarting") told(`The kernel was restarted. ${last}`);
+    else if (status === "dead" || status === "terminating") closed();
+  };
+  /** @param {any} _ @param {any} change */
+  const changed = (_, change) => { if (change.newValue?.id !== born) closed(); };
+  /** @param {any} _ @param {string} line */
+  const connection = (_, line) => {
+    if (line === "disconnected") { cut = true; told(`There is no connection to the kernel. ${last}`); }
+    else if (line === "connected" && cut) { cut = false; if (session.session?.kernel?.id === born) told(""); }
+  };
+  /** @type {[any, (...all: any[]) => void][]} */
+  const signals = session ? [[session.statusChanged, status], [session.kernelChanged, changed], [session.connectionStatusChanged, connection]] : [];
+  for (const [signal, slot] of signals) signal?.connect(slot);
+  model.on("comm:close", closed);
+  model.on("comm_live_update", closed);
+  return () => {
+    for (const [signal, slot] of signals) signal?.disconnect(slot);
+    model.off("comm:close", closed); model.off("comm_live_update", closed);
+  };
+}

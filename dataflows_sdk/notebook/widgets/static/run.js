@@ -35,17 +35,15 @@ function initialize({ model }) {
       tell(message.graph ? "graph" : "events");
     } else tell("message", message);
   };
-  const closed = () => lose("The kernel is gone: this is the last that was known.");
   model.on("msg:custom", hear);
-  model.on("comm:close", closed);
-  model.on("comm_live_update", closed);
+  const unwatch = watchKernel(model, lose);
   const timer = setInterval(() => {
     const head = known.heads[known.heads.length - 1], now = Date.now();
     if (gone || head.over) return;
     if (asked && now - asked > PATIENCE) lose(`No word from the kernel since ${new Date(heard).toLocaleTimeString()}: it is busy, or gone. This is the last that was known.`);
-    else if (!asked && now - heard > SILENCE) { asked = now; try { model.send({ do: "ping" }); } catch { closed(); } }
+    else if (!asked && now - heard > SILENCE) { asked = now; try { model.send({ do: "ping" }); } catch { lose("The kernel is gone: this is the last that was known."); } }
   }, LOOK);
-  return () => { clearInterval(timer); model.off("msg:custom", hear); model.off("comm:close", closed); model.off("comm_live_update", closed); };
+  return () => { clearInterval(timer); model.off("msg:custom", hear); unwatch(); };
 }
 
 /** @param {{model: Model, el: HTMLElement}} given */
@@ -158,8 +156,9 @@ function render({ model, el }) {
 
   // --- drawing -------------------------------------------------------------------------------------------
   const draw = () => (graph.ids.length > PAINTED ? paintGraph : drawGraph)(graph, pick);
-  const zoom = { from: 0, to: 1 }, again = () => { timed = -1; soon(); };
+  const zoom = { from: 0, to: 1 }, again = () => { timed = -1; soon(); speak(`time: ${time.seen()}`); };
   let drawn = draw(), time = drawTime(known, graph, drawn.index, go, zoom, again), timed = known.events.length;
+  zoomByKeys(when, zoom, () => time.share(cursor()), again);
   /** the keys of the steps of each box @type {string[][]} */
   let members = [];
   let keyed = 0;
@@ -192,7 +191,7 @@ function render({ model, el }) {
   /** @param {BoxState} box */
   const result = box => box.own?.out ?? box.own?.err ?? null;
 
-  let frame = 0;
+  let frame = 0, timeAt = 0, timeTook = 0, timeLater = 0;
   const soon = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; paint(); }); };
   function paint() {
     const began = performance.now();
@@ -209,7 +208,16 @@ function render({ model, el }) {
     });
     drawn.flow(i => boxes[i].status === "completed");
     drawn.settle();
-    if (timed !== total) { timed = total; time = drawTime(known, graph, drawn.index, go, zoom, again); when.replaceChildren(time.el); }
+    if (timed !== total) {
+      // it is drawn as a whole: while much happens that takes a fifth of the time at most
+      const wait = timed < 0 || known.heads[total].over ? 0 : timeAt + 5 * timeTook - began;
+      if (wait > 0) { clearTimeout(timeLater); timeLater = setTimeout(soon, wait); }
+      else {
+        const begun = performance.now();
+        timed = total; time = drawTime(known, graph, drawn.index, go, zoom, again); when.replaceChildren(time.el);
+        timeAt = performance.now(); timeTook = timeAt - begun;
+      }
+    }
     time.move(n);
     const progress = whole.progress ? ` · ${whole.progress.text ?? ""} ${whole.progress.done ?? ""}${whole.progress.total ? "/" + whole.progress.total : ""}` : "";
     sum.textContent = `${head.run.slice(0, 8)} · ${done}/${boxes.length} steps · ${whole.status}${n < total ? " at this point" : ""} · ${duration(whole.t)}${progress}${model.get("cut") ? ` · the first ${total} events` : ""}`;
@@ -463,7 +471,7 @@ function render({ model, el }) {
   const before = performance.now();
   paint();
   root.dataset.first = (performance.now() - before).toFixed(1);
-  return () => { views.delete(view); cancelAnimationFrame(frame); for (const name of ["cursor", "pins", "selected", "follow"]) model.off(`change:${name}`, changed); };
+  return () => { views.delete(view); cancelAnimationFrame(frame); clearTimeout(timeLater); for (const name of ["cursor", "pins", "selected", "follow"]) model.off(`change:${name}`, changed); };
 }
 return { initialize, render };
 };

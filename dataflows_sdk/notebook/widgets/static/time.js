@@ -22,8 +22,14 @@ function longest(graph, rows, last) {
  * @param {() => void} again to be called when another part is wanted */
 function drawTime(history, graph, index, go, zoom, again) {
   const wide = 1000, names = 150, high = 16, most = 400, segments = 200, events = history.events;
-  const el = s("svg", { role: "img", "aria-label": "what happened when" }), total = events.length, last = events.at(-1)?.[1] ?? 0;
-  const time = axis(events.map(event => event[1]));
+  const total = events.length, last = events.at(-1)?.[1] ?? 0, time = axis(events.map(event => event[1]));
+  /** The time at a part of the axis, ms. @param {number} share */
+  const back = share => {
+    const each = time.stretches.find(each => share <= each.left + each.wide) ?? time.stretches[time.stretches.length - 1];
+    return each.begin + Math.max(0, Math.min(1, (share - each.left) / each.wide)) * (each.end - each.begin);
+  };
+  const seen = () => zoom.from <= 0 && zoom.to >= 1 ? "all of it" : `${duration(back(zoom.from))} to ${duration(back(zoom.to))} of ${duration(last)}`;
+  const el = s("svg", { role: "img", "aria-label": `what happened when: ${seen()}` });
   /** @param {number} t */
   const place = t => Math.round((names + (wide - names - 40) * Math.max(-0.01, Math.min(1.05, (time.at(t) - zoom.from) / (zoom.to - zoom.from)))) * 10) / 10;
   /** @type {Map<number, [number, number|null, string, string|null][]>} */
@@ -55,10 +61,17 @@ function drawTime(history, graph, index, go, zoom, again) {
   ordered.forEach(([box, tries], i) => {
     const y = 16 + i * high;
     el.append(s("text", { x: 4, y: y + 11, class: long.has(box) ? "df-critical" : null }, short(graph.labels[box], 22)));
+    /** @type {{status: string, left: number, right: number, count: number, text: string}[]} */
+    const bars = [];
     for (const [begin, end, status, error] of tries) {
       if (place(end ?? last) < names || place(begin) > wide - 38) continue;
-      const left = Math.max(names, place(begin)), width = Math.max(2, place(end ?? last) - left);
-      el.append(s("rect", { class: "df-bar-of", "data-status": status, x: left, y: y + 2, width, height: high - 6, rx: 2 }, s("title", {}, `${graph.labels[box]}: ${status} ${duration((end ?? last) - begin)}${error ? "\n" + error : ""}`)));
+      const left = Math.max(names, place(begin)), right = Math.max(left + 2, place(end ?? last)), before = bars.at(-1);
+      // where steps are shorter than a sign, thousands of elements would look like one
+      if (before && before.status === status && !error && left >= before.left && left <= before.right && right - before.right < 2) { before.right = Math.max(before.right, right); before.count++; continue; }
+      bars.push({ status, left, right, count: 1, text: `${duration((end ?? last) - begin)}${error ? "\n" + error : ""}` });
+    }
+    for (const { status, left, right, count, text } of bars) {
+      el.append(s("rect", { class: "df-bar-of", "data-status": status, x: left, y: y + 2, width: Math.round((right - left) * 10) / 10, height: high - 6, rx: 2 }, s("title", {}, `${graph.labels[box]}: ${status} ${count > 1 ? "× " + count : text}`)));
     }
   });
   const veil = s("rect", { class: "df-veil", y: 0, height: bottom }), cursor = s("line", { class: "df-cursor", y1: 0, y2: bottom });
@@ -94,7 +107,9 @@ function drawTime(history, graph, index, go, zoom, again) {
     go(n);
   });
   return {
-    el,
+    el, seen,
+    /** Where a point of the run is on the axis, 0 to 1. @param {number} n */
+    share: n => time.at(n ? events[n - 1][1] : 0),
     /** @param {number} n */
     move(n) {
       const x = n >= total && zoom.to === 1 ? wide - 36 : place(n ? events[n - 1][1] : 0);
@@ -102,4 +117,26 @@ function drawTime(history, graph, index, go, zoom, again) {
       veil.setAttribute("x", x); veil.setAttribute("width", n >= total ? 0 : Math.max(0, wide - x));
     },
   };
+}
+
+/** Zoom the time by keys: + and - around the point of the run where that is in view, arrows to either side, 0 or Escape for all.
+ * @param {any} region has the focus @param {{from: number, to: number}} zoom @param {() => number} centre a part of the axis
+ * @param {() => void} again to be called when another part is wanted */
+function zoomByKeys(region, zoom, centre, again) {
+  region.setAttribute("aria-keyshortcuts", "Plus - ArrowLeft ArrowRight 0 Escape");
+  region.addEventListener("keydown", /** @param {KeyboardEvent} event */ event => {
+    if (event.target !== region || event.ctrlKey || event.metaKey || event.altKey) return;
+    const wide = zoom.to - zoom.from, around = centre(), middle = around > zoom.from && around < zoom.to ? around : (zoom.from + zoom.to) / 2;
+    /** @param {number} width @param {number} from */
+    const to = (width, from) => { const size = Math.max(0.001, Math.min(1, width)), begin = Math.max(0, Math.min(1 - size, from)); return [begin, begin + size]; };
+    const next = event.key === "+" || event.key === "=" ? to(wide / 2, middle - (middle - zoom.from) / 2)
+      : event.key === "-" ? to(wide * 2, middle - (middle - zoom.from) * 2)
+      : event.key === "0" || event.key === "Escape" && wide < 1 ? [0, 1]
+      : event.key === "ArrowLeft" && !event.shiftKey ? to(wide, zoom.from - wide / 4)
+      : event.key === "ArrowRight" && !event.shiftKey ? to(wide, zoom.from + wide / 4) : null;
+    if (!next) return;
+    event.preventDefault(); event.stopPropagation();
+    [zoom.from, zoom.to] = next;
+    again();
+  });
 }
