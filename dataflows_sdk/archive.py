@@ -20,6 +20,7 @@ from dataflows_sdk.engine.state import JournalEvent, RunState, fold, parse
 from dataflows_sdk.engine.timeline import StepView, Timeline
 from dataflows_sdk.errors import ArchiveError, DefinitionError, RunNotFoundError, TableNotFoundError
 from dataflows_sdk.past import Difference, run_difference
+from dataflows_sdk.runs import Run
 from dataflows_sdk.showing import Viewable
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse.intake import filled
@@ -28,7 +29,6 @@ from dataflows_sdk.warehouse.kinds import quoted
 if TYPE_CHECKING:
     import duckdb
 
-    from dataflows_sdk.runs import Run
     from dataflows_sdk.warehouse.answer import Answer
     from dataflows_sdk.warehouse.archive_format import ArchiveTables, Info
 
