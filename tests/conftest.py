@@ -78,7 +78,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 #: modules that share something which takes long to start, and long ones: each in one process, and before all others
 TOGETHER = (
-    "tests/notebook/test_lab.py", "tests/notebook/test_docs_images.py", "tests/executors/test_ray.py",
+    "tests/notebook/test_lab", "tests/notebook/test_docs_images.py", "tests/executors/test_ray.py",
     "tests/executors/test_dask.py",
 )  # fmt: skip
 FIRST = (*TOGETHER, "tests/cli/test_demo.py", "tests/chaos/", "tests/engine/test_kill_sweep.py", "tests/notebooks/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +16,13 @@ QUESTION, TASK = "Who painted the fence?", "Count the fences."
 
 
 class Counted(ChatModel):
-    """Each call is an effect of its step."""
+    """Each call is an effect, of the question or of the task: a kill may cost one of each."""
 
-    def complete(self, *given: Any, **options: Any) -> Any:
-        record_effect()
-        return super().complete(*given, **options)
+    def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+        asked = any(QUESTION in str(each.get("content")) for each in messages)
+        turn = sum(each["role"] == "assistant" for each in messages)
+        record_effect(f"{'question' if asked else 'task'}: model {turn}")
+        return super().complete(messages, **options)
 
 
 def count(kind: str) -> str:

@@ -9,27 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from html import escape
-from pathlib import Path
 
 import pytest
 
-from dataflows_sdk.notebook import html
-
-from ..conftest import wait_until
+from .lab import RUN, cells, clean
 from .rig import Browser, Notebook
-from .test_pictures import view_of as many
 
 # one process has the browser (TOGETHER in conftest.py); and no test of an event loop in between
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
 ]
-
-
-def clean(notebook: Notebook) -> None:
-    assert notebook.cell_errors() == []
-    assert notebook.errors == []
-    assert notebook.foreign == []
 
 
 # --- tables, magics and plans ------------------------------------------------------------------------------------
@@ -135,29 +124,6 @@ def test_a_bar_comes_and_goes_while_a_cell_works(browser: Browser) -> None:
 
 
 # --- the view of a run -------------------------------------------------------------------------------------------
-
-VIEWS = """import dataflows_sdk as df, threading
-from dataflows_sdk.approvals import ask_people
-ctx = df.connect({url!r})
-gate = threading.Event()
-@df.workflow("orders")
-async def orders(event, step):
-    rows = await step.run("fetch", lambda: [1, 2, 3])
-    await step.run("<script>alert('x')</script>", lambda: gate.wait(60))
-    squares = await step.map("square", lambda n: n * n, rows)
-    word = await step.wait_for_event("go on")
-    return sum(squares)
-asks = df.flow("asks").step("count", lambda: 3).approval("agree", "Publish <b>3</b> rows?", approvers=["ada"]).step("publish", lambda count, agree: count)
-@df.workflow("pays")
-async def pays(event, step):
-    about = {{"type": "object", "properties": {{"amount": {{"type": "integer", "minimum": 1}}, "to": {{"type": "string"}}}}, "required": ["amount"]}}
-    return (await ask_people(step, "pay", "Pay it?", value={{"amount": 40, "to": "<b>ada</b>"}}, schema=about))["value"]
-"""
-RUN = ".df-run"
-
-
-def cells(url: str, *sources: str) -> list[str]:
-    return [VIEWS.format(url=url), *sources]
 
 
 def test_a_run_is_watched_answered_and_wound_back(browser: Browser, dataflows_url: str) -> None:
@@ -359,92 +325,6 @@ def test_a_finished_run_is_whole_in_a_saved_notebook(browser: Browser, dataflows
         clean(reader)
 
 
-def test_runs_are_browsed_and_an_approval_is_answered_from_the_list(browser: Browser, dataflows_url: str) -> None:
-    source = "gate.set()\nruns = [ctx.start(asks, idempotency_key=f'key-{n}') for n in range(3)]\nctx.browse(limit=2)"
-    with browser.open(cells(dataflows_url, source, "ctx.approvals.view()")) as notebook:
-        notebook.run_all()
-        page = notebook.page
-        page.wait_for_function("() => document.querySelectorAll('.df-browse').length === 2")
-        runs, inbox = page.locator(".df-browse").nth(0), page.locator(".df-browse").nth(1)
-
-        # pages, a filter, and the details of a run; the list moves by itself
-        runs.locator("button[data-do=older]").click()
-        page.wait_for_function("() => document.querySelector('.df-browse').dataset.page === '2'")
-        assert runs.locator("tr[data-line]").count() == 1
-        runs.get_by_label("filter: text").fill("key-1")
-        page.wait_for_function(
-            "() => { const e = document.querySelector('.df-browse'); return e.dataset.page === '1' && e.dataset.shown === '1'; }"
-        )
-        line = runs.locator("tr[data-line] button.df-open")
-        line.focus()
-        page.keyboard.press("Enter")
-        runs.locator(".df-side img").wait_for()
-        assert "agree" in runs.locator(".df-side").inner_text()
-        # the live view of that run opens within the list, and answers there
-        runs.locator("button[data-do=open]").click()
-        inside = runs.locator(".df-inside .df-run")
-        inside.locator("[data-step=agree]").wait_for()
-        inside.locator("[data-do=approve]").wait_for()
-        inside.locator(".df-slider").focus()
-        page.keyboard.press("ArrowLeft")
-        inside.locator("button[data-do=live][aria-pressed=false]").wait_for()
-        notebook.shoot("browse-runs", runs)
-        runs.locator("button[data-do=close]").click()
-        page.wait_for_function("() => !document.querySelector('.df-inside .df-run')")
-
-        inbox.locator("tr[data-line]").nth(2).wait_for()
-        assert "Publish <b>3</b> rows?" in inbox.inner_text()
-        inbox.locator("tr[data-line] button.df-open").nth(1).click()
-        inbox.get_by_label("note").fill("fine <i>by me</i>")
-        notebook.shoot("browse-approvals", inbox)
-        inbox.locator("button[data-do=approve]").click()
-        notebook.until("runs[1].status", "'succeeded'")
-        assert "by me" in notebook.kernel("str(runs[1].timeline()['agree'].output)")
-        runs.locator("tr[data-line][data-status=succeeded]").wait_for()
-        inbox.get_by_text("2 shown").wait_for()
-        clean(notebook)
-
-
-REMEMBERS = """import dataflows_sdk as df
-ctx = df.connect({url!r})
-ctx.memory.use("none")
-@df.workflow("notes")
-async def notes(event, step):
-    await step.run("write", lambda: bool(ctx.memory.remember("The ferry <b>is</b> late", ref="ferry")))
-ctx.run(notes)
-ctx.memory.remember("The ferry is red", ref="colour")
-ctx.memory.search_box("ferry")
-"""
-
-
-def test_what_is_remembered_is_looked_at_and_forgotten(browser: Browser, dataflows_url: str) -> None:
-    with browser.open([REMEMBERS.format(url=dataflows_url)]) as notebook:
-        notebook.run_all()
-        box = notebook.page.locator(".df-browse")
-        box.get_by_text("2 shown").wait_for()
-        box.locator("tr[data-line] button.df-open").filter(has_text="late").click()
-        side = box.locator(".df-side")
-        side.locator("img").wait_for()
-        assert "history: 1 version" in side.inner_text()
-        notebook.shoot("search-details", box)
-
-        # once is not enough, and the focus is on what does nothing
-        side.locator("button[data-do=forget]").click()
-        keep = side.locator("button[data-do=keep]")
-        keep.wait_for()
-        notebook.shoot("search-forget", box)
-        notebook.page.keyboard.press("Enter")
-        keep.wait_for(state="hidden")
-        assert notebook.kernel("len(ctx.memory.history('ferry'))") == "1"
-        side.locator("button[data-do=forget]").click()
-        side.locator("button[data-do=forget-now]").click()
-        box.get_by_text("1 shown").wait_for()
-        assert "forgotten: ferry" in box.locator(".df-say").inner_text()
-        assert side.is_hidden()
-        assert notebook.kernel("ctx.memory.history('ferry')") == "[]"
-        clean(notebook)
-
-
 WRITES = """import dataflows_sdk as df
 ctx = df.connect({url!r})
 stock = ctx.warehouse.table("stock", {{"id": int, "name": str, "left": int}}, key="id")
@@ -547,156 +427,3 @@ def test_the_memory_as_of_a_point(browser: Browser, dataflows_url: str) -> None:
         kept.get_by_role("button", name="whole values and the source").click()
         kept.locator("pre", has_text="async def notes").wait_for()
         clean(notebook)
-
-
-# --- where scripts may not run, or only some -----------------------------------------------------------------------
-
-#: VS Code's own for outputs, where somebody switched it on (microsoft/vscode, backLayerWebView.ts, without its own sources)
-VS_CODE_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src https: http: data:; connect-src https:; child-src https: data:"
-STRICT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-
-@pytest.mark.parametrize(
-    ("sandbox", "policy", "moves"),
-    [
-        ("", "", False),  # no script at all
-        ("allow-scripts", STRICT_POLICY, False),
-        ("allow-scripts", VS_CODE_POLICY, True),
-        ("allow-scripts", "", True),
-        ("allow-scripts allow-same-origin", "", True),
-    ],
-)
-def test_html_alone_is_a_picture_and_more_where_scripts_may_run(
-    browser: Browser, tmp_path: Path, sandbox: str, policy: str, moves: bool
-) -> None:
-    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
-    inside = f"<!doctype html><html><head>{head}</head><body>{html.fragment(many(6, 2))}</body></html>"
-    path = tmp_path / "framed.html"
-    path.write_text(f'<iframe sandbox="{sandbox}" width="1000" height="700" srcdoc="{escape(inside)}"></iframe>')
-    with browser.file(path) as page:
-        frame = page.frame_locator("iframe")
-        if moves:
-            slider = frame.locator(".df-slider")
-            slider.wait_for()
-            slider.focus()
-            page.keyboard.press("ArrowLeft")
-            frame.locator(".df-run[data-n='12']").wait_for()
-            assert browser.errors == []
-        else:
-            picture = frame.locator("img").first
-            picture.wait_for()
-            assert picture.evaluate("e => e.complete && e.naturalWidth") > 100
-            assert "step 1" in (picture.get_attribute("alt") or "") or "steps" in (picture.get_attribute("alt") or "")
-            assert frame.locator(".df-run").count() == 0
-            assert all("violates" in each or "sandboxed" in each for each in browser.errors)
-
-
-# --- pages of runs that are large ----------------------------------------------------------------------------------
-
-
-def test_many_boxes_are_painted_chosen_and_walked(browser: Browser, tmp_path: Path) -> None:
-    path = html.save(many(700), tmp_path / "many.html")
-    with browser.file(path) as page:
-        here = page.locator(".df-here")
-        here.wait_for()
-        painted = "e => new Set(e.getContext('2d').getImageData(0, 0, e.width, e.height).data).size"
-        page.wait_for_function(
-            "() => document.querySelector('div').shadowRoot.querySelector('.df-run').dataset.painted > 0"
-        )
-        canvas = page.locator(".df-many canvas")
-        assert canvas.evaluate(painted) > 8
-        assert page.locator(".df-many svg, .df-many [data-step]").count() == 1
-        # a box is found where it was painted; then arrows walk, and say where they are
-        page.get_by_role("button", name="show all").click()
-        here.focus()
-        first = here.get_attribute("data-step")
-        page.keyboard.press("ArrowRight")
-        second = here.get_attribute("data-step")
-        assert second != first
-        assert page.locator(".df-unseen").inner_text().startswith(f"{second}, completed")
-        page.keyboard.press("Enter")
-        page.locator(".df-side b", has_text=str(second)).wait_for()
-        place = here.bounding_box()
-        assert place is not None
-        page.keyboard.press("ArrowRight")
-        assert here.get_attribute("data-step") != second
-        page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
-        assert here.get_attribute("data-step") == second
-        # lines that were taken stand out; at the beginning none was
-        many_ = page.locator(".df-many")
-        assert int(many_.get_attribute("data-taken") or 0) > 600
-        # another point is another picture, and so is another theme
-        before = canvas.evaluate("e => e.toDataURL()")
-        page.locator(".df-slider").fill("3")
-        page.wait_for_function(
-            "() => document.querySelector('div').shadowRoot.querySelector('.df-run').dataset.n === '3'"
-        )
-        point = canvas.evaluate("e => e.toDataURL()")
-        assert point != before
-        assert int(many_.get_attribute("data-taken") or 0) < 3
-        page.emulate_media(color_scheme="dark")
-        wait_until(lambda: canvas.evaluate("e => e.toDataURL()") != point, "it is painted for the dark")
-        assert browser.errors == []
-
-
-def test_time_is_zoomed_by_a_drag(browser: Browser, tmp_path: Path) -> None:
-    path = html.save(many(90, 2), tmp_path / "time.html")
-    with browser.file(path) as page:
-        time = page.locator(".df-time svg")
-        time.wait_for()
-        # chains of forty boxes apart: the end waited for one of each
-        assert time.locator(".df-critical").count() == 3
-        assert time.locator("[data-status=queued]").count() > 0
-        bars = time.locator(".df-bar-of").count()
-        frame = time.bounding_box()
-        assert frame is not None
-        page.mouse.move(frame["x"] + frame["width"] * 0.3, frame["y"] + 30)
-        page.mouse.down()
-        page.mouse.move(frame["x"] + frame["width"] * 0.5, frame["y"] + 30, steps=4)
-        page.mouse.up()
-        wait_until(lambda: 0 < time.locator(".df-bar-of").count() < bars / 2, "a part of the time is shown")
-        time.dblclick(position={"x": frame["width"] * 0.5, "y": 30})
-        wait_until(lambda: time.locator(".df-bar-of").count() == bars, "all of it is shown again")
-        assert browser.errors == []
-
-
-def test_time_is_zoomed_by_keys_and_says_what_is_seen(browser: Browser, tmp_path: Path) -> None:
-    path = html.save(many(90, 2), tmp_path / "keys.html")
-    with browser.file(path) as page:
-        region, said = page.get_by_role("region", name="time"), page.locator(".df-say")
-        time = region.locator("svg")
-        time.wait_for()
-        bars, whole = time.locator(".df-bar-of").count(), time.get_attribute("aria-label")
-        assert whole == "what happened when: all of it"
-        assert "Plus" in (region.get_attribute("aria-keyshortcuts") or "")
-        page.locator(".df-slider").fill("90")
-        region.focus()
-
-        def pressed(key: str) -> str:
-            """What is said after a key; the picture has it as its name."""
-            before = time.get_attribute("aria-label")
-            page.keyboard.press(key)
-            wait_until(lambda: time.get_attribute("aria-label") != before, f"{key} shows another part")
-            told = said.inner_text()
-            assert time.get_attribute("aria-label") == f"what happened when: {told.removeprefix('time: ')}"
-            return told
-
-        pressed("+")
-        near = pressed("+")
-        assert re.fullmatch(r"time: \d.* to \d.* of \d.*", near)
-        assert 0 < time.locator(".df-bar-of").count() < bars
-        # the point of the slider stays in view
-        cursor = float(time.locator(".df-cursor").get_attribute("x1") or 0)
-        assert 150 <= cursor <= 960
-        assert pressed("ArrowLeft") != near
-        assert pressed("ArrowRight") == near
-        pressed("-")
-        assert pressed("Escape") == "time: all of it"
-        assert time.locator(".df-bar-of").count() == bars
-        pressed("+")
-        assert pressed("0") == "time: all of it"
-        # the focus is where it was, and other keys do what they do elsewhere
-        assert region.evaluate("e => e.getRootNode().activeElement === e")
-        page.keyboard.press("End")
-        page.locator(".df-run[data-n='181']").wait_for()
-        assert browser.errors == []
