@@ -199,8 +199,9 @@ class _Search:
         #: the items that may be found; None: all that are in force
         self._among: list[int] | None = None
         self._listed = "{}"
-        #: place, origin, name and stems of items that may be found, if they are few
-        self._known: dict[int, tuple[int, str, str, str]] = {}
+        #: stems of the items that may be found, if they are few; place, origin and name where they have neighbours
+        self._texts: dict[int, str] = {}
+        self._groups: dict[int, tuple[int, str, str]] = {}
         self._sizes = Sizes(0, 0.0, 0.0, False)
         self._terms = stems(wanted.question, recaller._collection.language)
 
@@ -254,12 +255,13 @@ class _Search:
             file, asked = "recall", [self._places, self._as_of, self._known_at, *conditions]
         else:
             file, asked = "branches", [*wanted.lines.at(self._as_of, self._known_at), *conditions]
-        ((alone, around, has_around, ids, *told),) = self._run(file, "allowed", asked)
+        ((alone, around, has_around, ids, texts, *groups),) = self._run(file, "allowed", asked)
         self._among = ids
         self._listed = f"{{{','.join(map(str, ids))}}}"  # written once for several statements
         self._sizes = Sizes(len(ids), alone, around, has_around)
-        if ids and told[0] is not None and len(told[0]) == len(ids):
-            self._known = dict(zip(ids, zip(*told, strict=True), strict=True))
+        if ids and texts is not None and len(texts) == len(ids):
+            self._texts = dict(zip(ids, texts, strict=True))
+            self._groups = dict(zip(ids, zip(*groups, strict=True), strict=True)) if has_around else {}
 
     def _too_few(self, lists: _Lists) -> bool:
         wanted = min(self._wanted.count, self._sizes.count)
@@ -283,9 +285,8 @@ class _Search:
     def _by_words(self, lists: _Lists) -> None:
         times = Counter(self._terms)
         count, rest = self._sizes.count, [self._average, self._average_around, DEPTH]
-        if self._known and not self._sizes.has_around:
-            texts = {item: text for item, (*_, text) in self._known.items()}
-            scores, lists.rare = ranking.bm25(texts, times, self._average)
+        if self._texts and not self._sizes.has_around:
+            scores, lists.rare = ranking.bm25(self._texts, times, self._average)
             lists.words = lists.words_around = ranking.highest(scores, DEPTH)
             return
         if self._among is not None:
@@ -343,13 +344,12 @@ class _Search:
         candidates = sorted({item for scores in every for item in scores} - set(lists.stems))
         # from a branch only what it sees was looked at
         as_of = None if self._wanted.lines is not None else self._as_of
-        missing = [item for item in candidates if item not in self._known]
-        rows = self._run("recall", "candidates", [missing, as_of, self._known_at]) if missing else []
-        told = self._known | {id_: (place, origin, ref, text) for id_, place, origin, ref, text in rows}
-        for item in candidates:
-            if item in told:
-                *group, lists.stems[item] = told[item]
-                lists.group[item] = tuple(group)
+        if self._texts:
+            lists.stems.update((item, self._texts[item]) for item in candidates if item in self._texts)
+            lists.group.update((item, self._groups[item]) for item in candidates if item in self._groups)
+        else:
+            for id_, place, origin, ref, text in self._run("recall", "candidates", [candidates, as_of, self._known_at]):
+                lists.stems[id_], lists.group[id_] = text, (place, origin, ref)
         for scores in every:
             for item in [item for item in scores if item not in lists.stems]:
                 del scores[item]

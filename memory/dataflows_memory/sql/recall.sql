@@ -38,12 +38,18 @@ with found as (
 i.id, i.length, i.around, i.place, i.origin, i.ref, i.stems, sum(i.length) over (rows unbounded preceding)
 
 -- name: gathered
--- In lists, which are read faster than rows; the last four have only the first items where there are too many words.
-select coalesce(avg(f.length), 0)::float8, coalesce(avg(f.around), 0)::float8,
-       coalesce(bool_or(f.around > f.length), false), coalesce(array_agg(f.id), '{}'),
-       array_agg(f.place) filter (where f.told), array_agg(f.origin) filter (where f.told),
-       array_agg(f.ref) filter (where f.told), array_agg(f.stems) filter (where f.told)
-from found f
+-- In lists, which are read faster than rows; that of the stems has only the first items where there are too many words.
+-- What an item is a part of is wanted where there are parts.
+select g.alone, g.around, g.has_around, g.ids, g.stems,
+       case when g.has_around then g.places end, case when g.has_around then g.origins end,
+       case when g.has_around then g.refs end
+from (
+    select coalesce(avg(f.length), 0)::float8 as alone, coalesce(avg(f.around), 0)::float8 as around,
+           coalesce(bool_or(f.around > f.length), false) as has_around, coalesce(array_agg(f.id), '{}') as ids,
+           array_agg(f.stems) filter (where f.told) as stems, array_agg(f.place) filter (where f.told) as places,
+           array_agg(f.origin) filter (where f.told) as origins, array_agg(f.ref) filter (where f.told) as refs
+    from found f
+) g
 
 -- name: frequencies
 -- $1 places $2 terms: in how many items each stands
