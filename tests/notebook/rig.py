@@ -241,9 +241,17 @@ class Notebook:
         )
 
     def start_kernel(self) -> None:
-        """A kernel of its own, ready."""
+        """A kernel of its own, ready.
+
+        JupyterLab starts the one that the notebook names. To ask for another meanwhile leaves its manager of widgets
+        without a session now and then, and views at "Loading widget…".
+        """
         self.page.evaluate(
-            "() => window.jupyterapp.shell.currentWidget.sessionContext.changeKernel({name: 'python3'}).then(() => null)"
+            """async () => {
+            const context = window.jupyterapp.shell.currentWidget.sessionContext;
+            await context.ready;
+            if (!context.session?.kernel) await context.changeKernel({name: 'python3'});
+            }"""
         )
         self.until_idle()
 
