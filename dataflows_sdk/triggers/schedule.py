@@ -440,7 +440,7 @@ def firing_id(trigger_id: str, at: Instant) -> str:
     """The event id of a firing, the same in every process: ``schedule:<trigger>:2026-11-01T09:00:00Z``.
 
     Raises:
-        InvalidDurationError: `at` is not one moment.
+        InvalidDurationError: ``at=`` is not one moment.
         ValueError: `trigger_id` is empty or no text.
     """
     if not isinstance(trigger_id, str) or not trigger_id:
