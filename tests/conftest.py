@@ -76,11 +76,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
 
 
-#: modules that share something which takes long to start, and long ones: each in one process, and before all others
-TOGETHER = (
-    "tests/notebook/test_lab", "tests/notebook/test_docs_images.py", "tests/executors/test_ray.py",
-    "tests/executors/test_dask.py",
-)  # fmt: skip
+#: modules that share something which takes long to start, and that is what: those of one are in one process
+TOGETHER = {
+    "tests/notebook/test_lab": "a browser",
+    "tests/notebook/test_docs_images.py": "a browser",
+    "tests/executors/test_ray.py": "a cluster",
+    "tests/executors/test_dask.py": "a cluster",
+}
+#: what takes long
 FIRST = (*TOGETHER, "tests/cli/test_demo.py", "tests/chaos/", "tests/engine/test_kill_sweep.py", "tests/notebooks/")
 
 
@@ -95,12 +98,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Every process takes the next test, but one takes a whole module of `TOGETHER`."""
+    """Every process takes the next test, but one takes all of what is `TOGETHER`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((module for module in TOGETHER if nodeid.startswith(module)), nodeid)
+            return next((shared for module, shared in TOGETHER.items() if nodeid.startswith(module)), nodeid)
 
     return Scheduling(config, log)
 

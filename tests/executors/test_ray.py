@@ -67,6 +67,7 @@ def test_steps_on_a_cluster(database_url: str, tmp_path: Path, need: Need) -> No
     script.write_text(SCRIPT)
     environment = {
         **os.environ,
+        "RAY_raylet_start_wait_time_s": "180",  # others begin at the same time, and may have every core
         "HOME": str(tmp_path),  # where Ray leaves things of its own
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -78,7 +79,7 @@ def test_steps_on_a_cluster(database_url: str, tmp_path: Path, need: Need) -> No
             [sys.executable, str(script), database_url, str(path), folder],
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=240,
             env=environment,
             check=False,
         )
