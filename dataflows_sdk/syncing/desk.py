@@ -121,8 +121,7 @@ class Syncs:
             key: the columns that tell rows apart; those of the table, if it exists.
             cursor: the field whose largest value says where the next incremental sync begins.
             mode: ``"incremental"`` begins where the last one ended; ``"full"`` goes through everything, and deletes
-            at its
-                end the rows of this sync that no page named. By default incremental where there is a *cursor*.
+                at its end the rows of this sync that no page named. By default incremental where there is a *cursor*.
             name: of the sync, and the ``_source`` of its rows; by default that of the source, or of the table.
             every: run it again by itself, so long after the beginning of each run; `stop_sync` ends that.
             retry: for each page; by default 5 retries with exponential backoff from 2 s.
