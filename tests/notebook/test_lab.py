@@ -209,6 +209,7 @@ def test_a_person_edits_the_value_of_an_answer(browser: Browser, dataflows_url: 
         notebook.until("first.status", "'succeeded'")
         notebook.until("first.result()", "{'amount': 39, 'to': '<b>ada</b>'}")
 
+        inbox.scroll_into_view_if_needed()  # a list that nobody sees does not look
         inbox.get_by_text("1 shown").wait_for()
         inbox.locator("tr[data-line] button.df-open").click()
         edit = inbox.locator("button[data-do=edit]")

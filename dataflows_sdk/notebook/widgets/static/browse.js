@@ -194,7 +194,7 @@ function render({ model, el }) {
 
   // --- as long as it is there ----------------------------------------------------------------------------
   let seen = true;
-  const watch = new IntersectionObserver(found => { seen = found.at(-1)?.isIntersecting ?? seen; });
+  const watch = new IntersectionObserver(found => { seen = found.at(-1)?.isIntersecting ?? seen; if (live) look(); });
   watch.observe(root);
   const timer = live ? setInterval(look, AGAIN) : 0;
   model.on("msg:custom", hear);
