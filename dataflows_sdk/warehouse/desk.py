@@ -24,9 +24,10 @@ from dataflows_sdk.warehouse.declare import (
     is_model,
     is_types,
 )
+from dataflows_sdk.warehouse.feed import Changes, Cursor, Feed
 from dataflows_sdk.warehouse.frames import Frame, is_columnar
 from dataflows_sdk.warehouse.lists import rows_of
-from dataflows_sdk.warehouse.reading import Changes, Difference, Reader, Version, Why
+from dataflows_sdk.warehouse.reading import Difference, Reader, Version, Why
 from dataflows_sdk.warehouse.rebuilding import rebuilding
 from dataflows_sdk.warehouse.reporting import Reporting
 from dataflows_sdk.warehouse.rows import Row, as_mapping
@@ -66,6 +67,7 @@ class Warehouse(Reporting, ShownAsTable):
         self._catalogue.rebuilding = rebuilding
         self._writer = Writer(database, self._catalogue, now, on_loop)
         self._reader = Reader(database, self._catalogue, self._writer)
+        self._feed = Feed(database, self._catalogue, self._reader)
         self._watching = Watching(database, self._catalogue)
         self._ago = ago
 
@@ -265,10 +267,10 @@ class Warehouse(Reporting, ShownAsTable):
         return AsOf(self, self._ago(moment))
 
     def changes(self, since: Any = None, *, table: str | None = None, limit: int = 1_000) -> Changes:
-        """What was changed, in the order of the transactions: a feed that passes nothing over.
+        """What was changed: a feed that passes nothing over.
 
-        A write is told when no transaction that is older goes on anywhere on the server; so it is never missed, and a
-        long transaction holds the feed up.
+        A write is told once, as soon as it is committed; those of a row in the order of its versions. One that commits
+        after others that began later is told after them.
 
         Args:
             since: the ``.cursor`` of the last changes; an instant or a duration (``"1h"`` ago); None for everything,
@@ -280,10 +282,10 @@ class Warehouse(Reporting, ShownAsTable):
             DefinitionError: *since* is no cursor and no moment.
         """
         if since == "now":
-            return Changes([], self._reader.now())
-        if isinstance(since, str) and since.count(".") == 2 and since.replace(".", "").isdigit():
-            return self._reader.changes(since, table, limit)
-        return self._reader.changes(None if since is None else self._ago(since), table, limit)
+            return self._feed.now()
+        if since is None or (isinstance(since, str) and Cursor.parse(since) is not None):
+            return self._feed.changes(since, table, limit)
+        return self._feed.changes(self._ago(since), table, limit)
 
     def diff(self, earlier: Any, later: Any = None, *, table: str, limit: int = 10_000) -> list[Difference]:
         """The rows of a table that were not the same at two moments.

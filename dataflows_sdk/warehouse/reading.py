@@ -10,21 +10,18 @@ from typing import Any
 from uuid import UUID
 
 from dataflows_sdk.core.current import current_step
-from dataflows_sdk.core.shown import MOST_ROWS, Listing, Sheet, ShownAsTable, counted
+from dataflows_sdk.core.shown import Listing, ShownAsTable
 from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.store.sqlfiles import statement
 from dataflows_sdk.warehouse import statements
 from dataflows_sdk.warehouse.asked import behind, by_key, complete, where
 from dataflows_sdk.warehouse.catalogue import Catalogue
-from dataflows_sdk.warehouse.columns import shortened
 from dataflows_sdk.warehouse.rows import Row
 from dataflows_sdk.warehouse.shape import PROVENANCE, Shape, zone_of
 from dataflows_sdk.warehouse.writing import Writer
 
 _OURS = frozenset(name for name, _ in PROVENANCE)
-#: changes that are read at a time
-_PAGE = 1_000
 
 
 @dataclass(frozen=True)
@@ -118,33 +115,6 @@ class RowChange(ShownAsTable):
             and not (name == "id" and self.operation == "update")
             and after.get(name) != before.get(name)
         )
-
-
-def _row_key(row: Row | None) -> str:
-    """What tells a row from others, as far as the row itself says it."""
-    return "" if row is None else ", ".join(f"{name}={row[name]}" for name in list(row)[:2] if name not in _OURS)
-
-
-class Changes(list[RowChange], ShownAsTable):
-    """Changes in the order of their transactions.
-
-    Attributes:
-        cursor: give it as ``since=`` to hear what comes after these. A text; keep it where you keep what you did with
-            the changes.
-    """
-
-    def __init__(self, changes: Sequence[RowChange], cursor: str) -> None:
-        super().__init__(changes)
-        self.cursor = cursor
-
-    def _sheet(self) -> Sheet:
-        columns = ("table", "operation", "key", "changed", "at", "run", "step", "source")
-        rows = [
-            (each.table, each.operation, _row_key(each.row or each.before), ", ".join(each.changed), each.at, each.run,
-             each.step, each.source)
-            for each in self[:MOST_ROWS]
-        ]  # fmt: skip
-        return Sheet(counted(len(self), "change"), rows, columns, total=len(self), notes=[f"cursor {self.cursor}"])
 
 
 @dataclass(frozen=True)
@@ -319,52 +289,6 @@ class Reader:
             return found
 
         return self._writer.attempts(table, work)
-
-    # --- the feed ----------------------------------------------------------------------------------------
-
-    def changes(self, since: str | datetime | None, table: str | None, limit: int) -> Changes:
-        """What was changed after a cursor or a moment; from the beginning on without."""
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise DefinitionError(f"limit is a whole number from 1 on, not {limit!r}")
-        if table is not None:
-            self._catalogue.get(table)
-        xid, write, skip = self._place(since)
-        found: list[RowChange] = []
-        while len(found) < limit:
-            page = min(limit - len(found), _PAGE)
-            # the write in which the last page ended is read on
-            writes = self._database.query(_sql("after"), [xid, write - 1 if skip else write, table, page])
-            for number, (xid_, id_, name, at, run, step, source, size) in enumerate(writes):
-                skip = skip if number == 0 else 0
-                room = limit - len(found)
-                rows = self.of_write(name, id_, skip, room, (at, _text(run), step, source))
-                found += rows
-                xid, write = xid_, id_
-                skip = skip + len(rows) if len(rows) == room and skip + len(rows) < size else 0
-                if len(found) >= limit:
-                    break
-            else:
-                if len(writes) < page:
-                    break
-        return Changes(found, f"{xid}.{write}.{skip}")
-
-    def now(self) -> str:
-        """The cursor of whoever wants to hear only what comes."""
-        xid, write = self._database.query(_sql("from_here"))[0]
-        return f"{xid}.{write}.0"
-
-    def _place(self, since: str | datetime | None) -> tuple[str, int, int]:
-        if since is None:
-            return "0", 0, 0
-        if isinstance(since, datetime):
-            rows = self._database.query(_sql("since"), [since])
-            return (rows[0][0], rows[0][1], 0) if rows else ("0", 0, 0)
-        parts = since.split(".")
-        if len(parts) != 3 or not all(part.isdigit() for part in parts):
-            raise DefinitionError(
-                f"{shortened(since)} is no cursor of changes; it is what .cursor of the last ones gave"
-            )
-        return parts[0], int(parts[1]), int(parts[2])
 
     def of_write(
         self, table: str, write: int, skip: int, limit: int, origin: tuple[datetime, str | None, str | None, str | None]

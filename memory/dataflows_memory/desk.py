@@ -392,7 +392,4 @@ class Memory(Sources, Duplicates, Saying, Asking, ShownAsTable):
 
 
 def _behind(source: Source) -> str:
-    return (
-        f"Not all changes of table {source.name!r} are read yet: refresh() reads many, another process is at it, or a "
-        "transaction that began before them goes on."
-    )
+    return f"Not all changes of table {source.name!r} are read yet: refresh() reads many, or another process is at it."

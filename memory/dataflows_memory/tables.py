@@ -15,6 +15,7 @@ from uuid import UUID
 from dataflows_memory.items import New
 from dataflows_memory.writing import Stored, Writer
 from dataflows_sdk.errors import RecallError
+from dataflows_sdk.warehouse.feed import far
 
 if TYPE_CHECKING:
     from dataflows_memory.store import Store
@@ -111,8 +112,10 @@ class Tables:
             source = next(each for each in self.sources([source.place]) if each.id == source.id)
             while left is None or left > 0:
                 changes = self._warehouse.changes(since=source.cursor, table=source.name, limit=_PAGE)
-                if changes.cursor == source.cursor:
-                    return total, not self._store.ask("items", "untold", [source.name])[0][0]
+                if not changes:
+                    if far(source.cursor, changes.cursor):
+                        self._store.ask("items", "move_source", [source.id, changes.cursor])
+                    return total, True
                 sent = keeper.warm(new for _, _, new in self._versions(source, changes) if new is not None)
                 with self._store.together() as connection:
                     for news, gone in self._rounds(source, changes):
@@ -120,7 +123,7 @@ class Tables:
                     self._store.run(connection, "items", "move_source", [source.id, changes.cursor])
                 total += Stored((), embedded=sent)
                 if len(changes) < _PAGE:
-                    return total, not self._store.ask("items", "untold", [source.name])[0][0]
+                    return total, True
                 left = None if left is None else left - len(changes)
                 source = next(each for each in self.sources([source.place]) if each.id == source.id)
         return total, False

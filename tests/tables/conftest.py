@@ -11,6 +11,7 @@ import pytest
 from dataflows_sdk.arguments import moment_or_ago
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse.desk import Warehouse
+from dataflows_sdk.warehouse.reading import RowChange
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
@@ -30,3 +31,10 @@ def sql(database_url: str) -> Iterator[Sql]:
             return cursor.fetchall() if cursor.description is not None else []
 
         yield run
+
+
+def everything(warehouse: Warehouse, since: Any = None, **options: Any) -> Iterator[RowChange]:
+    """Every change, page by page."""
+    while changes := warehouse.changes(since, **options):
+        yield from changes
+        since = changes.cursor

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataflows_sdk.errors import DefinitionError, InvalidDurationError
+from dataflows_sdk.errors import DefinitionError
 from dataflows_sdk.store.database import Database
 from dataflows_sdk.warehouse.desk import Warehouse
-from dataflows_sdk.warehouse.reading import RowChange, Version
+from dataflows_sdk.warehouse.reading import Version
 
-from ..conftest import wait_until
-from .conftest import Sql
+from .conftest import Sql, everything
 
 
 class Hands:
@@ -112,80 +109,6 @@ def test_why_outside_of_a_run(warehouse: Warehouse) -> None:
     assert table.why((2, "x")) is None
     with pytest.raises(DefinitionError, match="the key is"):
         table.why(3)
-
-
-def everything(warehouse: Warehouse, since: Any = None, **options: Any) -> Iterator[RowChange]:
-    while changes := warehouse.changes(since, **options):
-        yield from changes
-        since = changes.cursor
-
-
-def test_the_feed_tells_every_change_in_order_and_goes_on_where_it_was(warehouse: Warehouse) -> None:
-    one = warehouse.table("one", {"id": int, "n": int})
-    two = warehouse.table("two", {"id": int, "n": int})
-    one.upsert_many({"id": id, "n": 0} for id in range(7))
-    two.upsert(id=1, n=1)
-    one.upsert_many({"id": id, "n": id % 2} for id in range(7))
-    one.delete(where=[("id", "gt", 4)])
-    expected = [
-        *(("one", "insert", id) for id in range(7)),
-        ("two", "insert", 1),
-        *(("one", "update", id) for id in (1, 3, 5)),
-        *(("one", "delete", id) for id in (5, 6)),
-    ]
-
-    def told(change: RowChange) -> tuple[str, str, int]:
-        some = change.row or change.before
-        assert some is not None
-        return change.table, change.operation, some.id
-
-    wait_until(lambda: len(warehouse.changes()) == len(expected), "no older transaction goes on")
-    for limit in (1, 2, 3, 5, 1_000):
-        assert [told(change) for change in everything(warehouse, limit=limit)] == expected, limit
-    assert [told(change) for change in everything(warehouse, table="two", limit=1)] == [("two", "insert", 1)]
-    third = warehouse.changes(limit=10)
-    update = third[8]
-    assert update.row is not None
-    assert update.before is not None
-    assert (update.before.n, update.row.n, update.changed) == (0, 1, ("n",))
-    cursor = warehouse.changes("now").cursor
-    assert warehouse.changes(cursor) == []
-    two.upsert(id=1, n=2)
-    wait_until(lambda: len(warehouse.changes(cursor)) == 1, "no older transaction goes on")
-    assert warehouse.changes("1h") != []
-    assert warehouse.changes("0s") == []
-    for wrong in ("soon", "1.2", "-1.2.3", "2024-13-01"):
-        with pytest.raises((DefinitionError, InvalidDurationError)):
-            warehouse.changes(wrong)
-    with pytest.raises(DefinitionError, match="limit"):
-        warehouse.changes(limit=0)
-
-
-def test_a_write_that_commits_late_is_not_passed_over(warehouse: Warehouse, database_url: str) -> None:
-    table = warehouse.table("t", {"id": int, "n": int})
-    cursor = warehouse.changes("now").cursor
-    heard: list[int] = []
-
-    def hear() -> int:
-        nonlocal cursor
-        changes = warehouse.changes(cursor, limit=3)
-        heard.extend(change.row.id for change in changes if change.row is not None)
-        cursor = changes.cursor
-        return len(heard)
-
-    with psycopg.connect(database_url) as slow:
-        slow.execute("select pg_current_xact_id()")  # an older transaction
-        slow.execute(
-            """with w as (insert into dataflows.write (name, at, inserted) values ('t', now(), 1) returning id)
-               insert into warehouse.t (id, n, _synced_at, _version, _write) select 99, 1, now(), 1, id from w"""
-        )
-        for id in range(5):
-            table.upsert(id=id, n=1)
-            hear()
-        assert heard == []
-        slow.commit()
-    wait_until(lambda: hear() == 6, "no older transaction goes on")
-    assert heard == [99, 0, 1, 2, 3, 4]
 
 
 def test_what_differs_between_two_moments(timed: Warehouse, hands: Hands) -> None:
@@ -294,12 +217,6 @@ def test_as_of_equals_a_model_that_is_replayed(database: Database, sql: Sql, act
         assert seen(warehouse.as_of(datetime(2999, 1, 1, tzinfo=UTC)).find(name)) == rows
     # and every step from one moment to the next is in the feed
     replayed: dict[int, dict[str, Any]] = {}
-    wait_until(
-        lambda: sql("select pg_snapshot_xmin(pg_current_snapshot()) > coalesce(max(xid), '0') from dataflows.write")[0][
-            0
-        ],
-        "no older transaction goes on",
-    )
     for change in everything(warehouse, table=name, limit=7):
         some = change.row or change.before
         assert some is not None

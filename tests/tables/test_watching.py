@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
@@ -32,20 +31,11 @@ def history(warehouse: Warehouse, table: str, key: Any, *columns: str) -> list[A
     ]
 
 
-OVER = "select coalesce(max(xid), '0') < pg_snapshot_xmin(pg_current_snapshot()) from dataflows.write"
-
-
-def all_told(query: Callable[[str], Any]) -> None:
-    """The feed waits for transactions that are older, of other tests too."""
-    wait_until(lambda: query(OVER) == [(True,)], "no older transaction goes on")
-
-
 def test_what_others_do_has_versions(warehouse: Warehouse, sql: Sql) -> None:
     table = warehouse.table("tasks", {"code": str, "hours": Decimal, "due": date}, key="code", source="clickup")
     table.upsert(code="A", hours=1)
     warehouse.watch("tasks")
     assert warehouse.watched() == ["tasks"]
-    all_told(sql)
     cursor = warehouse.changes("now").cursor
     sql("update warehouse.tasks set hours = 2 where code = 'A'")
     sql("insert into warehouse.tasks (code, hours) values ('B', 5), ('C', 6)")
@@ -59,7 +49,6 @@ def test_what_others_do_has_versions(warehouse: Warehouse, sql: Sql) -> None:
     row = table.get("C")
     assert row is not None
     assert (row._source, row._external_id, row._version, row._execution_id) == ("foreign", "C", 1, None)
-    all_told(sql)
     changes = warehouse.changes(cursor)
     assert [(each.operation, each.source, each.changed) for each in changes][:2] == [
         ("update", "foreign", ("hours",)), ("insert", "foreign", ("id", "code", "hours")),
@@ -287,7 +276,6 @@ def test_the_past_is_what_a_model_says(actions: Any, dataflows_databases: TestDa
                 past.append((now[0], dict(rows)))
         for moment, model in past:
             assert {row.k: row.n for row in warehouse.as_of(moment).find("t")} == model
-        all_told(database.query)
         for change in warehouse.changes(cursor, limit=10_000):
             if change.row is None:
                 assert change.before is not None

@@ -281,13 +281,6 @@ select pg_advisory_unlock(724036, $1::int);
 select i.id from dataflows_memory.item i
 where i.place = $1 and i.origin = 'row' and starts_with(i.ref, $2::text || '/');
 
--- name: untold
--- $1 table: whether there are changes that nobody is told of yet, because an older transaction goes on
-select exists (
-    select from dataflows.write w
-    where w.name = $1 and w.xid >= pg_snapshot_xmin(pg_current_snapshot())
-);
-
 -- name: runs_of
 -- $1 place: the items of runs and steps
 select i.id from dataflows_memory.item i where i.place = $1 and i.origin in ('run', 'step');
