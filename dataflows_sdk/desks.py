@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from dataflows_sdk.arguments import moment_or_ago
+from dataflows_sdk.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from dataflows_sdk.queues import Queues
     from dataflows_sdk.syncing.desk import ContextWarehouse
     from dataflows_sdk.vault.desk import Vault
+    from dataflows_sdk.versions import Versions
     from dataflows_sdk.warehouse.acting import Records
     from dataflows_sdk.warehouse.desk import Names
     from dataflows_sdk.warehouse.waits import RowWaits
@@ -104,6 +106,19 @@ class Desks:
         from dataflows_sdk.bulk import Bulk
 
         return Bulk(self._whole)
+
+    def versions(self, workflow: str | Workflow) -> Versions:
+        """The versions of a workflow that ran on this database, the newest first; ``.compare()`` puts two side by side.
+
+        Raises:
+            DefinitionError: it is neither a workflow nor the name of one.
+        """
+        from dataflows_sdk.versions import versions_of
+
+        name = workflow if isinstance(workflow, str) else getattr(workflow, "name", None)
+        if not isinstance(name, str) or not name:
+            raise DefinitionError(f"versions() wants a workflow or its name, not {workflow!r}")
+        return versions_of(self._whole, name)
 
     def doctor(self) -> Diagnosis:
         """Look at the database: what is stuck, left behind, without code, growing, or out of reach, and what to do.

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dataflows_sdk.core.ids import new_uuid, parse_id
@@ -28,8 +27,9 @@ from dataflows_sdk.errors import (
 )
 from dataflows_sdk.flow.builder import Flow
 from dataflows_sdk.flow.diff import FlowDiff, compare
-from dataflows_sdk.flow.fared import NodeFared, VersionFared
+from dataflows_sdk.flow.fared import VersionFared
 from dataflows_sdk.flow.model import FlowSpec
+from dataflows_sdk.versions import faring
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -45,11 +45,6 @@ MOVES: Mapping[str, tuple[str, ...]] = {
     "archived": ("draft",),
 }
 _MOST = 200
-#: runs of a version at whose nodes is looked
-_NEWEST = 1_000
-#: runs, succeeded, failed, cancelled, and the median of their seconds
-_Runs: TypeAlias = tuple[int, int, int, int, float | None]
-_NONE: _Runs = (0, 0, 0, 0, None)
 #: what a notebook shows of a flow
 _SHOWN = ("name", "status", "version", "trigger_type", "description", "updated_at", "id")
 
@@ -86,26 +81,12 @@ class FlowVersion(ShownAsTable):
 def fared(context: Context, name: str, *versions: FlowVersion) -> tuple[VersionFared, VersionFared]:
     """How the runs of two versions have fared; versions that do the same share their runs."""
     wanted = {each.hash for each in versions}
-    pairs = {each: each for each in wanted}
+    contents = {each: each for each in wanted}
     for hash_, document in context._read("version_stats", "contents", (name,)):
         with suppress(FlowValidationError):  # of a later version of this library
             if (content := FlowSpec.from_document(document).digest()[:16]) in wanted:
-                pairs[hash_] = content
-    asked = (name, list(pairs), list(pairs.values()))
-    rows = context._read("version_stats", "runs", asked)
-    runs: dict[str, _Runs] = {version: (count, good, bad, ended, mid) for version, count, good, bad, ended, mid in rows}
-    nodes: dict[str, dict[str, NodeFared]] = {}
-    for version, node, *figures in context._read("version_stats", "steps", (*asked, _NEWEST)):
-        nodes.setdefault(version, {})[unquote(node)] = NodeFared(*figures)
-    one, other = (
-        VersionFared(
-            each.version,
-            *runs.get(each.hash, _NONE),
-            nodes.get(each.hash, {}),
-            min(_NEWEST, runs.get(each.hash, _NONE)[0]),
-        )
-        for each in versions
-    )
+                contents[hash_] = content
+    one, other = faring.fared(context, name, [(each.version, each.hash) for each in versions], contents)
     return one, other
 
 

@@ -45,8 +45,8 @@ class EdgeDiff(ShownAsTable):
 class FlowDiff(ShownAsTable):
     """The difference of two versions. `moved_nodes` only moved on the canvas; their ids."""
 
-    from_version: int
-    to_version: int
+    from_version: int | str
+    to_version: int | str
     added_nodes: tuple[NodeDiff, ...] = ()
     removed_nodes: tuple[NodeDiff, ...] = ()
     modified_nodes: tuple[NodeDiff, ...] = ()
@@ -120,7 +120,7 @@ class FlowDiff(ShownAsTable):
         return lines + [f"  {node}: {old.get(node, '–')} → {new.get(node, '–')}" for node in {**old, **new}]
 
 
-def compare(old: FlowSpec, new: FlowSpec, from_version: int = 0, to_version: int = 0) -> FlowDiff:
+def compare(old: FlowSpec, new: FlowSpec, from_version: int | str = 0, to_version: int | str = 0) -> FlowDiff:
     """What must be done to the old content to get the new one; O(nodes + edges)."""
     before = {node.id: node for node in old.nodes}
     after = {node.id: node for node in new.nodes}

@@ -44,14 +44,14 @@ class VersionFared(ShownAsTable):
     """How the runs of a version have fared.
 
     Attributes:
-        version: its number.
+        version: its number, or the beginning of its hash.
         runs: how many there are; those that are not over are among them.
         succeeded, failed, cancelled: how many of them.
         median: seconds from start to end of those that succeeded or failed; None where there is none.
         nodes: how the nodes have fared in the newest *of* runs.
     """
 
-    version: int
+    version: int | str
     runs: int = 0
     succeeded: int = 0
     failed: int = 0
@@ -79,12 +79,7 @@ def seconds(value: float | None) -> str:
     """A length of time in a few letters."""
     if value is None:
         return ""
-    for limit, unit, letters in (
-        (1.0, 0.001, "ms"),
-        (120.0, 1.0, "s"),
-        (7_200.0, 60.0, "min"),
-        (172_800.0, 3_600.0, "h"),
-    ):
+    for limit, unit, letters in _UNITS:
         if value < limit:
             return f"{value / unit:.3g} {letters}"
     return f"{value / 86_400:.3g} d"

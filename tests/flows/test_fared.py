@@ -14,7 +14,7 @@ from dataflows_sdk.flow.diff import FlowDiff
 from dataflows_sdk.flow.fared import NodeFared, VersionFared, percent, seconds
 from dataflows_sdk.testing import VirtualClock
 
-from ..conftest import MakeContext
+from ..conftest import MakeContext, wait_until
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -129,3 +129,21 @@ def test_nothing_ran() -> None:
     assert [percent(each) for each in (None, 0.0, 0.001, 0.25, 0.999, 1.0)] == ["", "0%", "<1%", "25%", ">99%", "100%"]
     with pytest.raises(DefinitionError, match="compare"):
         FlowDiff(1, 2).table()
+
+
+def test_how_long_people_took_to_answer(make_ctx: MakeContext) -> None:
+    clock = VirtualClock()
+    ctx = make_ctx(clock=clock)
+    saved = ctx.flows.save(df.flow("asks").on_manual(id="t").approval("agree", "Go on?").delay("rest", "1s"))
+    saved.activate()
+    run = saved.start({})
+    asked = wait_until(ctx.approvals.pending, "it asks")
+    clock.advance("90s")
+    ctx.approvals.respond(asked[0], "approved")
+    run.wait("30s")
+    waiting = saved.start({})
+    wait_until(ctx.approvals.pending, "it asks")
+    fared = saved.compare(1, 1).fared
+    assert fared is not None
+    assert (fared[0].nodes["agree"].ended, fared[0].nodes["agree"].median) == (1, pytest.approx(90.0, abs=1))
+    waiting.cancel("enough")

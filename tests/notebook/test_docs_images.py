@@ -104,14 +104,48 @@ def test_one_run_beside_another(notebook: Notebook) -> None:
     notebook.shoot("run-against", view)
 
 
-@showing('ctx.flows.get("publish").compare(1, 2)')
+RUNS = """import time
+for tax in (False, False, False, True, True):
+    one = ctx.start(publish(tax), {})
+    while not ctx.approvals.pending():
+        time.sleep(0.02)
+    ctx.approvals.respond(ctx.approvals.pending()[0], "approved", responder="ada")
+    one.wait("20s")
+ctx.flows.get("publish").compare(1, 2)"""
+
+
+@showing(RUNS)
 def test_two_versions_of_a_flow(notebook: Notebook) -> None:
     shown = notebook.output(1)
+    assert "version 2: failed" in shown.inner_text()
     picture = shown.locator("img").first
     picture.wait_for()
     assert picture.evaluate("e => e.complete && e.naturalWidth") > 100
     assert "round" in shown.inner_text() or "round" in (picture.get_attribute("alt") or "")
     notebook.shoot("flow-versions", picture)
+
+
+AGAIN = """@df.workflow("restock")
+async def restock(event, step):
+    counted = await step.run("count", lambda: list(found))
+    await step.run("store", lambda: stock.upsert_many(counted).inserted)
+    short = await step.map("check", lambda row: row["left"] < event.payload["least"], counted)
+    order = [row for row, low in zip(counted, short, strict=True) if low]
+    if not order:
+        return 0
+    await step.sleep("delivery", "100ms")
+    await step.run("book", lambda: stock.upsert_many([{**row, "left": row["left"] + 10} for row in order]).updated)
+    return len(order)
+ended = [ctx.run(restock, {"least": least}).wait() for least in (0, 5, 10)]
+ctx.versions("restock").compare()"""
+
+
+@showing(AGAIN)
+def test_two_versions_of_a_workflow_in_code(notebook: Notebook) -> None:
+    shown = notebook.output(1)
+    assert shown.locator("ins").count() == 4
+    assert "delivery" in shown.inner_text()
+    notebook.shoot("code-versions", shown)
 
 
 @showing("waits = ctx.start(publish(False), {})\nwaits")

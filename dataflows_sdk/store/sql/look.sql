@@ -49,10 +49,6 @@ join dataflows.version v on v.workflow = w.workflow and v.hash = w.hash;
 -- $1 workflow
 select v.hash from dataflows.version v where v.workflow = $1 order by v.created_at desc, v.hash limit 1;
 
--- name: versions
--- $1 workflow
-select hash, kind, created_at from dataflows.version where workflow = $1 order by created_at;
-
 -- name: messages
 -- $1 run
 select id, kind, name, payload::text, at, consumed from dataflows.message where run = $1 order by id;
