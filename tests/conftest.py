@@ -174,6 +174,19 @@ def _no_secret_outlives_its_test() -> Iterator[None]:
         REDACTOR._current = None
 
 
+@pytest.fixture(autouse=True)
+def _no_workflow_outlives_its_test() -> Iterator[None]:
+    """A context takes on whatever workflows its process knows, by name: those of an earlier test too."""
+    from dataflows_sdk.engine.catalog import CATALOG
+
+    before = set(CATALOG._current)
+    yield
+    for workflow in [each for name, each in CATALOG._current.items() if name not in before]:
+        if "<locals>" in workflow.origin[1]:  # those of a module that was imported meanwhile stay
+            CATALOG.forget(workflow)
+            CATALOG._gone.pop(workflow.name, None)
+
+
 # --- databases and contexts -------------------------------------------------------------------------------
 
 

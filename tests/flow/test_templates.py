@@ -362,7 +362,7 @@ def circle() -> list[Any]:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), pd.DataFrame({"a": [1]}), [lambda: 1], int, 10**5000, [10**5000], nested(101), nested(10**6), circle()],
+    [object(), pd.DataFrame({"a": [1]}), [lambda: 1], int, 10**5000, [10**5000], nested(101), nested(10**5), circle()],
     ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_text_is_refused_by_name(value: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,20 +93,8 @@ def test_a_process_that_only_looks_on_declares_nothing(make_ctx: MakeContext) ->
     assert [firing.local.minute for firing in ctx.triggers.preview("w", 2)] != []
 
 
-@pytest.fixture
-def declared() -> Iterator[list[str]]:
-    """Names that a test gave to workflows with the decorator."""
-    from dataflows_sdk.engine.catalog import CATALOG
-
-    names: list[str] = []
-    yield names
-    for name in names:
-        CATALOG._current.pop(name, None)
-
-
-def test_the_background_looks_after_a_decorated_workflow(make_ctx: MakeContext, declared: list[str]) -> None:
+def test_the_background_looks_after_a_decorated_workflow(make_ctx: MakeContext) -> None:
     ctx = make_ctx()
-    declared.append("decorated")
 
     @df.workflow("decorated", trigger=df.on_event("order.*", where=[("amount", "gt", 100)]))
     async def decorated(event: Any, step: Any) -> Any:
