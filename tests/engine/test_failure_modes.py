@@ -129,21 +129,24 @@ def test_leak_memory_stays_bounded_over_many_runs(make_ctx: MakeContext) -> None
         for run in ctx.start_many(workflow, range(300)):
             run.result("30s")
 
+    def kept() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
     for _ in range(2):
         burst()
-    gc.collect()
     tracemalloc.start()
     try:
         burst()
-        gc.collect()
-        first = tracemalloc.get_traced_memory()[0]
+        before, grown = kept(), []
         for _ in range(3):
             burst()
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - first
+            grown.append((after := kept()) - before)
+            before = after
     finally:
         tracemalloc.stop()
-    assert grown < 100 * 900, f"900 more runs left {grown} bytes behind"
+    # what is done once in a process, such as an import, may fall into one burst; a leak is in all of them
+    assert min(grown) < 100 * 300, f"every 300 runs left something behind, in bytes: {grown}"
     assert not ctx._engine.live
     assert not ctx._engine._watchers
 
