@@ -38,15 +38,16 @@ with found as (
 i.id, i.length, i.around, i.place, i.origin, i.ref, i.stems, sum(i.length) over (rows unbounded preceding)
 
 -- name: gathered
--- In lists, which are read faster than rows; that of the stems has only the first items where there are too many words.
--- What an item is a part of is wanted where there are parts.
+-- In lists, which are read faster than rows, and in texts, which are read faster than lists: the numbers of the items as the
+-- statements after it want them, and a line of stems for each; only for the first items where there are too many words. What
+-- an item is a part of is wanted where there are parts.
 select g.alone, g.around, g.has_around, g.ids, g.stems,
        case when g.has_around then g.places end, case when g.has_around then g.origins end,
        case when g.has_around then g.refs end
 from (
     select coalesce(avg(f.length), 0)::float8 as alone, coalesce(avg(f.around), 0)::float8 as around,
-           coalesce(bool_or(f.around > f.length), false) as has_around, coalesce(array_agg(f.id), '{}') as ids,
-           array_agg(f.stems) filter (where f.told) as stems, array_agg(f.place) filter (where f.told) as places,
+           coalesce(bool_or(f.around > f.length), false) as has_around, coalesce(array_agg(f.id)::text, '{}') as ids,
+           string_agg(f.stems, chr(10)) filter (where f.told) as stems, array_agg(f.place) filter (where f.told) as places,
            array_agg(f.origin) filter (where f.told) as origins, array_agg(f.ref) filter (where f.told) as refs
     from found f
 ) g
