@@ -386,8 +386,14 @@ ctx.memory.remember("the gate is painted", ref="gate")
 """
 
 
+#: not where the third begins: that the second did may be noted in between, after its end
+AFTER_THE_SECOND = """events = run.view().events
+run.view(at=next(each[0] for each in events if each[2:4] == ["step.completed", "second"]))
+"""
+
+
 def test_the_memory_as_of_a_point(browser: Browser, dataflows_url: str) -> None:
-    with browser.open([NOTES.format(url=dataflows_url), "run.view(at='third')", "run"]) as notebook:
+    with browser.open([NOTES.format(url=dataflows_url), AFTER_THE_SECOND, "run"]) as notebook:
         notebook.run_all()
         view = notebook.page.locator(RUN).first
         said = view.locator("[data-said]")
