@@ -149,7 +149,8 @@ def test_a_second_signal_does_not_wait_for_steps(make_ctx: MakeContext, workers:
     ctx = starter(make_ctx)
     run = ctx.start(named("stuck"))
     worker = workers("jobs", "--grace", "300s").ready()
-    wait_until(lambda: run.status == "running", "it works")
+    # a run that was claimed and has no step yet is handed back at once
+    wait_until(lambda: any(event.kind == "step.started" for event in run.events()), "its step is under way")
     worker.process.send_signal(signal.SIGTERM)
     wait_until(lambda: "handing the runs back" in worker.log.read_text(), "it heard")
     with pytest.raises(subprocess.TimeoutExpired):
