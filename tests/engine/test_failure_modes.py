@@ -139,14 +139,15 @@ def test_leak_memory_stays_bounded_over_many_runs(make_ctx: MakeContext) -> None
     try:
         burst()
         before, grown = kept(), []
-        for _ in range(3):
-            burst()
+        # what is done once in a process, such as an import, is no leak: that is there again
+        while len(grown) < 3 and (not grown or grown[-1] >= 100 * 900):
+            for _ in range(3):
+                burst()
             grown.append((after := kept()) - before)
             before = after
     finally:
         tracemalloc.stop()
-    # what is done once in a process, such as an import, may fall into one burst; a leak is in all of them
-    assert min(grown) < 100 * 300, f"every 300 runs left something behind, in bytes: {grown}"
+    assert grown[-1] < 100 * 900, f"900 more runs left so many bytes behind, each time: {grown}"
     assert not ctx._engine.live
     assert not ctx._engine._watchers
 
