@@ -255,11 +255,11 @@ class _Search:
             file, asked = "recall", [self._places, self._as_of, self._known_at, *conditions]
         else:
             file, asked = "branches", [*wanted.lines.at(self._as_of, self._known_at), *conditions]
-        ((alone, around, has_around, listed, lines, *groups),) = self._run(file, "allowed", asked)
+        ((alone, around, has_around, listed, stemmed, *groups),) = self._run(file, "allowed", asked)
         ids = [int(number) for number in listed[1:-1].split(",") if number]
         self._among, self._listed = ids, listed
         self._sizes = Sizes(len(ids), alone, around, has_around)
-        texts = [] if lines is None else lines.split("\n")
+        texts = [] if stemmed is None else stemmed.split("\n")
         if ids and len(texts) == len(ids):
             self._texts = dict(zip(ids, texts, strict=True))
             self._groups = dict(zip(ids, zip(*groups, strict=True), strict=True)) if has_around else {}
